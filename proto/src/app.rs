@@ -1,0 +1,234 @@
+//! An application's configuration: the JSON document and the validated value (protocol.md 5).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::address::AddressList;
+use crate::field::FieldErrors;
+use crate::ids::AppId;
+use crate::permission::PermissionCase;
+
+/// A secret text: never printed, wiped of no importance once compared in constant time.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(text: impl Into<Box<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The secret itself; the caller keeps it out of logs and errors.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// A JWS algorithm (protocol.md 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Algorithm {
+    HS256,
+    HS384,
+    HS512,
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    ES512,
+    EdDSA,
+}
+
+/// How tokens of one kind are verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyConfig {
+    /// Where the keys come from.
+    pub source: KeySource,
+    /// Accepted algorithms; empty only for JWKS: every asymmetric one that fits the key.
+    pub algorithms: Vec<Algorithm>,
+    /// Accepted issuers; empty: any.
+    pub issuer: Vec<String>,
+    /// Required audience.
+    pub audience: Option<String>,
+}
+
+/// Where keys come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// One or several PEM public keys, as text.
+    Pem(String),
+    /// An HMAC secret.
+    Hmac(Secret),
+    /// An HMAC secret that this process may not have (gateways and `authKey`): nothing verifies.
+    Withheld,
+    /// A key set behind a URL.
+    Jwks {
+        /// `https://…`
+        uri: String,
+    },
+}
+
+/// Form of ack frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AckFormat {
+    /// `data` is the id.
+    #[default]
+    Id,
+    /// `data` is `{"data":id}`.
+    Envelope,
+}
+
+/// What a connection over the subject's limit does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ConnectionLimitPolicy {
+    /// The oldest stays if it is alive.
+    #[default]
+    Reject,
+    /// The oldest is closed.
+    Replace,
+}
+
+/// What a refused subscription to a `secure/` topic does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RefusedSubscriptionPolicy {
+    /// An error frame.
+    #[default]
+    Error,
+    /// Closes the session.
+    Close,
+}
+
+/// An Amazon target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forwarder {
+    /// Off keeps the configuration.
+    pub enabled: bool,
+    /// `topicArn` (SNS) or `queueUrl` (SQS).
+    pub target: String,
+    /// AWS region.
+    pub region: String,
+    /// Own credentials; absent: the operator's.
+    pub access_key_id: Option<String>,
+    /// Write-only.
+    pub secret_access_key: Option<Secret>,
+    /// Another endpoint than AWS's; operator only.
+    pub endpoint_url: Option<String>,
+}
+
+/// A validated configuration. Made by [`AppConfig::create`], [`AppConfig::replace`],
+/// [`AppConfig::patch`] and [`AppConfig::from_stored`] only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct AppConfig {
+    pub app_id: AppId,
+    pub enabled: bool,
+    pub name: String,
+    pub description: String,
+    pub tier: String,
+    /// RFC 3339 with milliseconds, UTC.
+    pub created_at: String,
+    pub updated_at: String,
+    pub auth_key: KeyConfig,
+    pub admin_key: KeyConfig,
+    pub admin_source_address: AddressList,
+    pub client_source_address: AddressList,
+    pub enable_web_socket_inbound_topic: bool,
+    pub client_inbound_ack_enabled: bool,
+    pub client_inbound_ack_format: AckFormat,
+    pub connection_limit_policy: ConnectionLimitPolicy,
+    pub refused_subscription_policy: RefusedSubscriptionPolicy,
+    pub permission_case: PermissionCase,
+    pub disconnect_on_token_expiry: bool,
+    pub enable_inbound_stream: bool,
+    /// Empty: any.
+    pub allowed_origins: Vec<String>,
+    pub amazon_sns_forwarder: Option<Forwarder>,
+    pub amazon_sqs_forwarder: Option<Forwarder>,
+}
+
+impl AppConfig {
+    /// Validates the document of a new application; `appId` is generated where absent.
+    /// `now` is RFC 3339 with milliseconds, UTC.
+    ///
+    /// # Errors
+    /// Every field at fault, unknown attributes included.
+    pub fn create(_document: &Value, _now: &str) -> Result<Self, FieldErrors> {
+        todo!()
+    }
+
+    /// Validates a document that replaces this configuration (PUT): absent attributes take their
+    /// defaults, absent objects are reset, and a present object without its secret keeps it if source, algorithm
+    /// family, target, endpoint and access key id are unchanged. Read-only attributes are ignored;
+    /// `appId`, where present, must be this one.
+    ///
+    /// # Errors
+    /// Every field at fault.
+    pub fn replace(&self, _document: &Value, _now: &str) -> Result<Self, FieldErrors> {
+        todo!()
+    }
+
+    /// Applies an RFC 7396 merge patch, then the rules of [`Self::replace`].
+    ///
+    /// # Errors
+    /// Every field at fault.
+    pub fn patch(&self, _patch: &Value, _now: &str) -> Result<Self, FieldErrors> {
+        todo!()
+    }
+
+    /// Reads what [`Self::to_stored`] or [`Self::to_gateway`] wrote, with the same validation.
+    ///
+    /// # Errors
+    /// Every field at fault.
+    pub fn from_stored(_document: &Value) -> Result<Self, FieldErrors> {
+        todo!()
+    }
+
+    /// The whole document, secrets included: for the store and for nodes.
+    #[must_use]
+    pub fn to_stored(&self) -> Value {
+        todo!()
+    }
+
+    /// The document for gateways: admin keys with their secrets, no `authKey` secret, no AWS credentials.
+    #[must_use]
+    pub fn to_gateway(&self) -> Value {
+        todo!()
+    }
+
+    /// The document that API callers get: no secrets, `secretSet` where one is set, and `version`.
+    #[must_use]
+    pub fn to_public(&self, _version: u64) -> Value {
+        todo!()
+    }
+
+    /// Names of the top-level attributes whose values differ, read-only ones left out.
+    #[must_use]
+    pub fn changed_attributes(&self, _new: &Self) -> Vec<&'static str> {
+        todo!()
+    }
+
+    /// Whether clients' messages have a target.
+    #[must_use]
+    pub fn inbound_enabled(&self) -> bool {
+        self.enable_web_socket_inbound_topic
+            || self.enable_inbound_stream
+            || self.amazon_sns_forwarder.as_ref().is_some_and(|f| f.enabled)
+            || self.amazon_sqs_forwarder.as_ref().is_some_and(|f| f.enabled)
+    }
+}

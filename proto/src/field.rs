@@ -1,0 +1,43 @@
+//! What is wrong with a document, by field.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// One problem of a document. Neither part ever holds a value from the document that may be secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// Path of the field, such as `authKey.algorithms[0]`; empty for the document itself.
+    pub field: String,
+    /// What it must be.
+    pub message: String,
+}
+
+/// Every problem found in one document; never empty inside an `Err`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
+pub struct FieldErrors(pub Vec<FieldError>);
+
+impl FieldErrors {
+    /// Notes a problem.
+    pub fn push(&mut self, field: impl Into<String>, message: impl Into<String>) {
+        self.0.push(FieldError { field: field.into(), message: message.into() });
+    }
+
+    /// `value` when nothing was noted.
+    ///
+    /// # Errors
+    /// What was noted.
+    pub fn into_result<T>(self, value: T) -> Result<T, Self> {
+        if self.0.is_empty() { Ok(value) } else { Err(self) }
+    }
+}
+
+impl fmt::Display for FieldErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, e) in self.0.iter().enumerate() {
+            let separator = if i == 0 { "" } else { "; " };
+            write!(f, "{separator}{}: {}", e.field, e.message)?;
+        }
+        Ok(())
+    }
+}
