@@ -1,1 +1,14 @@
-//! realtime-session
+//! The client protocol as values: RFC 6455 framing, permessage-deflate, the frames of protocol.md 2 and
+//! the session state machine. Bytes and the time come in as arguments, events and frames come out.
+//!
+//! Never here: sockets, threads, tokio, clocks, randomness, the topic index.
+
+pub mod deflate;
+pub mod encode;
+pub mod frame;
+pub mod handshake;
+pub mod session;
+
+pub use deflate::Deflater;
+pub use frame::Frame;
+pub use session::{Codec, Event, Input, Policy, Session};
