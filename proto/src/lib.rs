@@ -13,6 +13,7 @@ pub mod generated;
 pub mod ids;
 pub mod pattern;
 pub mod permission;
+pub mod problem;
 pub mod settings;
 pub mod topic;
 
