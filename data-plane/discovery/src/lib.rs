@@ -1,6 +1,17 @@
 //! Client of the discovery stream, for nodes and gateways: one task owns the stream, its backoff and the
 //! held revision, and publishes immutable snapshots; readers never see a reconnect, and the last good
 //! configuration survives every outage.
+//!
+//! An update with a resource that does not validate is answered with a Nack and applied all the same, but for
+//! that resource: its last good version stays in force. Every answer names all that is refused at that time, not
+//! only what the update at hand brought.
+//!
+//! Never here: what the configuration means to a role; the channel with its endpoints, TLS and keep-alive, by
+//! which a dead peer is noticed.
+
+mod backoff;
+mod client;
+mod held;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,6 +20,10 @@ use realtime_auth::App;
 use realtime_proto::generated::discovery::{Member, Role};
 use realtime_proto::{AppId, NodePrefix, Settings};
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+
+/// Commands that may wait for their reader.
+const COMMANDS: usize = 4;
 
 /// One consistent configuration. Shared; never changes.
 #[derive(Debug, Clone, Default)]
@@ -56,21 +71,50 @@ pub struct Report {
     pub connections: u64,
 }
 
-/// The reading side of a discovery client. Dropping it ends the task.
+/// The reading side of a discovery client. Dropping it ends the task; its fields may be moved out, and the task
+/// then ends with what is left of it.
 #[derive(Debug)]
 pub struct Discovery {
     /// The configuration in force; `None` until the first snapshot is complete.
     pub snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     /// The prefix given at registration (nodes).
     pub prefix: watch::Receiver<Option<NodePrefix>>,
-    /// Commands, in order.
+    /// Commands, in order; of several that were not read in time, the last.
     pub commands: mpsc::Receiver<Command>,
     /// Set to report.
     pub report: watch::Sender<Report>,
+    /// True once another process has registered under this id: the task has ended then, and the process should
+    /// too.
+    pub superseded: watch::Receiver<bool>,
+    /// Ends the task when dropped. Keep it as long as the fields that were moved out.
+    pub guard: TaskGuard,
 }
 
-/// Starts the client task on `channel`.
+/// Ends the client's task when dropped.
+#[derive(Debug)]
+pub struct TaskGuard(AbortHandle);
+
+impl Drop for TaskGuard {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Starts the client task on `channel`, under a new random incarnation. Must be called on a tokio runtime.
 #[must_use]
-pub fn start(_channel: tonic::transport::Channel, _registration: Registration) -> Discovery {
-    todo!()
+pub fn start(channel: tonic::transport::Channel, registration: Registration) -> Discovery {
+    let (snapshots_in, snapshots) = watch::channel(None);
+    let (prefix_in, prefix) = watch::channel(None);
+    let (superseded_in, superseded) = watch::channel(false);
+    let (commands_in, commands) = mpsc::channel(COMMANDS);
+    let (report, report_out) = watch::channel(Report::default());
+    let outlets = client::Outlets {
+        snapshots: snapshots_in,
+        prefix: prefix_in,
+        superseded: superseded_in,
+        commands: commands_in,
+        report: report_out,
+    };
+    let task = tokio::spawn(client::Client::new(channel, registration, outlets).run());
+    Discovery { snapshots, prefix, commands, report, superseded, guard: TaskGuard(task.abort_handle()) }
 }
