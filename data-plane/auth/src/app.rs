@@ -2,6 +2,9 @@
 
 use realtime_proto::{AppConfig, FieldErrors};
 
+use crate::permission_sets::PermissionSets;
+use crate::verifier::{Role, Verifier};
+
 /// An application as processes hold it: validated configuration plus compiled verification keys.
 #[derive(Debug)]
 pub struct App {
@@ -9,6 +12,9 @@ pub struct App {
     pub config: AppConfig,
     /// The configuration's version.
     pub version: u64,
+    auth: Verifier,
+    admin: Verifier,
+    permission_sets: PermissionSets,
 }
 
 impl App {
@@ -16,7 +22,34 @@ impl App {
     ///
     /// # Errors
     /// Names `authKey.key` or `adminKey.key` when a key is unreadable, private, or fits none of the algorithms.
-    pub fn compile(_config: AppConfig, _version: u64) -> Result<Self, FieldErrors> {
-        todo!()
+    pub fn compile(config: AppConfig, version: u64) -> Result<Self, FieldErrors> {
+        let case = config.permission_case;
+        let auth = Verifier::compile(&config.app_id, Role::Client, &config.auth_key, case);
+        let admin = Verifier::compile(&config.app_id, Role::Admin, &config.admin_key, case);
+        match (auth, admin) {
+            (Ok(auth), Ok(admin)) => {
+                Ok(Self { config, version, auth, admin, permission_sets: PermissionSets::new(case) })
+            }
+            (auth, admin) => {
+                let mut errors = FieldErrors::default();
+                for (field, result) in [("authKey.key", auth), ("adminKey.key", admin)] {
+                    if let Err(message) = result {
+                        errors.push(field, message);
+                    }
+                }
+                Err(errors)
+            }
+        }
+    }
+
+    pub(crate) fn verifier(&self, role: Role) -> &Verifier {
+        match role {
+            Role::Client => &self.auth,
+            Role::Admin => &self.admin,
+        }
+    }
+
+    pub(crate) fn permission_sets(&self) -> &PermissionSets {
+        &self.permission_sets
     }
 }

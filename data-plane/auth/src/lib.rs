@@ -3,14 +3,29 @@
 //!
 //! Never here: sockets, HTTP, gRPC transport. Time is an argument (Unix seconds).
 
+mod algorithm;
+mod cache;
+mod claims;
+mod fair_queue;
+mod permission_sets;
+mod pool;
+mod token;
+mod verifier;
+
 pub mod app;
 pub mod authorize;
 pub mod gate;
 pub mod identity;
+pub mod issue;
+pub mod keys;
 pub mod operators;
+pub mod refusal;
 
 pub use app::App;
-pub use authorize::{Action, Decision, authorize};
-pub use gate::{Gate, GateConfig};
-pub use identity::{Caller, Identity};
+pub use authorize::{Action, Decision, Reason, authorize};
+pub use gate::{Gate, GateConfig, GateStats};
+pub use identity::{Caller, ClientAddress, Identity, bearer};
+pub use keys::{Keys, KeysError, VerifyingKey};
 pub use operators::OperatorTokens;
+pub use refusal::Refusal;
+pub use token::MAX_TOKEN_BYTES;

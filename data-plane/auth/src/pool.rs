@@ -1,0 +1,132 @@
+//! The threads that verify asymmetric signatures (up to 0.7 ms each), away from shards and the async runtime.
+//!
+//! Owns its threads: dropping the pool refuses what waits and joins them. What does not fit the queue is
+//! refused at once, never awaited.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use parking_lot::{Condvar, Mutex};
+use realtime_proto::AppId;
+use tokio::sync::oneshot;
+
+use crate::fair_queue::{FairQueue, Full};
+
+/// Work for a thread. It answers through a channel of its own.
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The verification threads.
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+struct State {
+    queue: FairQueue<Job>,
+    open: bool,
+}
+
+/// Why a job has no result.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum PoolError {
+    /// The queue, or the application's half of it, is full.
+    Full,
+    /// The pool has ended.
+    Closed,
+}
+
+impl Pool {
+    /// Starts `threads` threads, at least one.
+    ///
+    /// # Panics
+    /// When the operating system gives no thread at the start, which leaves nothing to serve with.
+    pub(crate) fn start(threads: usize, queue: usize) -> Self {
+        let state = Mutex::new(State { queue: FairQueue::new(queue), open: true });
+        let shared = Arc::new(Shared { state, wake: Condvar::new() });
+        let threads = (0..threads.max(1))
+            .map(|n| {
+                let shared = Arc::clone(&shared);
+                thread::Builder::new()
+                    .name(format!("verify-{n}"))
+                    .spawn(move || shared.work())
+                    .expect("a verification thread")
+            })
+            .collect();
+        Self { shared, threads }
+    }
+
+    /// Runs `work` on a thread when the application's turn comes. Work whose caller has gone is skipped.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        app: &AppId,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, PoolError> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move || {
+            if !answer.is_closed() {
+                // A caller that goes meanwhile needs no answer.
+                drop(answer.send(work()));
+            }
+        });
+        self.shared.state.lock().queue.push(app, job).map_err(|Full| PoolError::Full)?;
+        self.shared.wake.notify_one();
+        answered.await.map_err(|_| PoolError::Closed)
+    }
+
+    /// Jobs that wait for a thread.
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared.state.lock().queue.len()
+    }
+}
+
+impl Shared {
+    fn work(&self) {
+        while let Some(job) = self.next() {
+            job();
+        }
+    }
+
+    /// Waits for a job; `None` once the pool has ended.
+    fn next(&self) -> Option<Job> {
+        let mut state = self.state.lock();
+        loop {
+            if !state.open {
+                return None;
+            }
+            if let Some(job) = state.queue.pop() {
+                return Some(job);
+            }
+            self.wake.wait(&mut state);
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let abandoned = {
+            let mut state = self.shared.state.lock();
+            state.open = false;
+            std::mem::replace(&mut state.queue, FairQueue::new(0))
+        };
+        drop(abandoned);
+        self.shared.wake.notify_all();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a verification thread panicked");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (threads, waiting) = (self.threads.len(), self.waiting());
+        f.debug_struct("Pool").field("threads", &threads).field("waiting", &waiting).finish()
+    }
+}
