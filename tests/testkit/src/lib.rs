@@ -1,1 +1,21 @@
-//! realtime-testkit
+//! Starts the real `realtime` binary out of process and talks to it through its public interfaces only:
+//! HTTP, WebSocket (a well-behaved client and a byte-level one) and signals.
+//!
+//! Never here: code of the server. Even tokens are signed here anew, so that a mistake shared by signing and
+//! verifying cannot hide. Helpers panic with a sentence where the server breaks a promise: they serve tests.
+
+pub mod app;
+pub mod client;
+pub mod http;
+pub mod raw;
+pub mod server;
+pub mod token;
+pub mod wait;
+
+pub use app::{TestApp, TestAppBuilder};
+pub use client::{Client, Frame, Incoming};
+pub use http::{Request, Response};
+pub use raw::{RawFrame, RawSocket};
+pub use server::{Server, ServerBuilder};
+pub use token::{Algorithm, Signer, unix_now};
+pub use wait::{DEADLINE, eventually, within};

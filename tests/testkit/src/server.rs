@@ -1,0 +1,257 @@
+//! A `realtime serve` process: started with free ports in a directory of its own, killed on drop.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, OnceLock};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::app::TestAppBuilder;
+use crate::http::Request;
+use crate::wait::eventually;
+
+/// The operator token that every test server gets.
+pub const OPERATOR_TOKEN: &str = "operator-token-of-the-test-kit";
+
+/// The binary under test: `REALTIME_BIN`, or the one of the workspace, which cargo makes sure is fresh once
+/// per test program.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| match std::env::var_os("REALTIME_BIN") {
+        Some(path) => path.into(),
+        None => build(),
+    })
+}
+
+/// Builds the binary into the directory that this test program was built into. The whole workspace is
+/// named, because a single package would be built with other features, and so everything twice.
+fn build() -> PathBuf {
+    let program = std::env::current_exe().expect("the path of this program");
+    let profile_dir = program
+        .ancestors()
+        .find(|dir| dir.file_name().is_some_and(|name| name == "debug" || name == "release"))
+        .expect("a test program below target/debug or target/release");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo.args(["build", "--quiet", "--workspace", "--bin", "realtime", "--target-dir"]);
+    cargo.arg(profile_dir.parent().expect("a target directory"));
+    if profile_dir.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let status = cargo.status().expect("cargo starts");
+    assert!(status.success(), "cargo build of the binary under test: {status}");
+    profile_dir.join("realtime")
+}
+
+/// How to start a server.
+#[derive(Debug)]
+pub struct ServerBuilder {
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+}
+
+impl ServerBuilder {
+    /// Adds command-line arguments.
+    #[must_use]
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(OsString::from));
+        self
+    }
+
+    /// Adds an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Starts the process and waits until it serves.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start(self) -> Server {
+        let home = Arc::new(tempfile::tempdir().expect("a temporary directory"));
+        Server::launch(self.args, self.env, home).await
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    /// Shared with the server started after this one on the same directory.
+    home: Arc<TempDir>,
+    addresses: Value,
+}
+
+impl Server {
+    /// A server with the contract's defaults.
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// A server with other arguments.
+    #[must_use]
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder { args: Vec::new(), env: Vec::new() }
+    }
+
+    async fn launch(args: Vec<OsString>, env: Vec<(OsString, OsString)>, home: Arc<TempDir>) -> Self {
+        let ready = home.path().join("ready.json");
+        // A server killed before had written one.
+        let _ = std::fs::remove_file(&ready);
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(home.path().join("log"))
+            .expect("the server's log");
+        let mut command = Command::new(binary());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"]);
+        command.args(["--admin-listen", "127.0.0.1:0", "--data-dir"]).arg(home.path().join("data"));
+        command.arg("--ready-file").arg(&ready).args(&args);
+        command.env("REALTIME_OPERATOR_TOKEN", OPERATOR_TOKEN).envs(env.iter().cloned());
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log, twice")).stderr(log);
+        let child = command.spawn().unwrap_or_else(|e| panic!("{}: {e}", binary().display()));
+        let mut server = Self { child, args, env, home, addresses: Value::Null };
+        server.addresses = server.wait_until_ready(&ready).await;
+        server
+    }
+
+    async fn wait_until_ready(&mut self, ready: &Path) -> Value {
+        let child = &mut self.child;
+        let found = eventually("the server's ready file", || {
+            let ended = child.try_wait().expect("the server's status");
+            let text = std::fs::read_to_string(ready).unwrap_or_default();
+            async move { ended.map(Err).or_else(|| serde_json::from_str(&text).ok().map(Ok)) }
+        })
+        .await;
+        found
+            .unwrap_or_else(|status| panic!("the server ended before it was ready: {status}\n{}", self.log()))
+    }
+
+    /// Starts a server with the same arguments on the same data directory; this one must have ended.
+    pub async fn restart(self) -> Self {
+        let (args, env, home) = (self.args.clone(), self.env.clone(), Arc::clone(&self.home));
+        drop(self);
+        Self::launch(args, env, home).await
+    }
+
+    /// The public address, `host:port`.
+    ///
+    /// # Panics
+    /// When the ready file does not name it.
+    #[must_use]
+    pub fn listen(&self) -> &str {
+        self.addresses["listen"].as_str().expect("`listen` in the ready file")
+    }
+
+    /// The gRPC address, `host:port`.
+    ///
+    /// # Panics
+    /// When the ready file does not name it.
+    #[must_use]
+    pub fn grpc_listen(&self) -> &str {
+        self.addresses["grpcListen"].as_str().expect("`grpcListen` in the ready file")
+    }
+
+    /// The address of metrics and probes, `host:port`.
+    ///
+    /// # Panics
+    /// When the ready file does not name it.
+    #[must_use]
+    pub fn admin_listen(&self) -> &str {
+        self.addresses["adminListen"].as_str().expect("`adminListen` in the ready file")
+    }
+
+    /// The directory with the server's data directory (`data`), log and ready file.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// What the server has logged since the first start.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.home.path().join("log")).unwrap_or_default()
+    }
+
+    /// A request to the public port.
+    #[must_use]
+    pub fn request(&self, method: &str, path: &str) -> Request {
+        Request::new(self.listen(), method, path)
+    }
+
+    /// A request with the operator's token.
+    #[must_use]
+    pub fn operator(&self, method: &str, path: &str) -> Request {
+        self.request(method, path).token(OPERATOR_TOKEN)
+    }
+
+    /// An application to be created on this server.
+    #[must_use]
+    pub fn app(&self) -> TestAppBuilder {
+        TestAppBuilder::new(self.listen())
+    }
+
+    /// Merges `change` into the settings.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub async fn change_settings(&self, change: impl FnOnce(&mut Value)) {
+        let got = self.operator("GET", "/api/settings").send().await;
+        assert_eq!(got.status, 200, "{}", got.text());
+        let mut settings = got.json();
+        change(&mut settings);
+        let put = self.operator("PUT", "/api/settings").json(&settings).send().await;
+        assert_eq!(put.status, 200, "{}", put.text());
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends SIGKILL and waits for the end.
+    ///
+    /// # Panics
+    /// When the process cannot be waited for.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("SIGKILL is delivered");
+        self.child.wait().expect("the killed server's status");
+    }
+
+    /// Sends any signal.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, signal).expect("the signal is delivered");
+    }
+
+    /// Waits for the end of the process.
+    pub async fn exit_status(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        eventually("the server's end", || {
+            let status = child.try_wait().expect("the server's status");
+            async move { status }
+        })
+        .await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Either fails only when the process has ended already, which is all that is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

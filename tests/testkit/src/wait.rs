@@ -1,0 +1,42 @@
+//! Waiting: for a future with a deadline, or for a condition to become true.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long anything that should happen may take before a test fails. Far above what it takes, since the
+/// machine may be busy: reaching it means that it never happens.
+pub const DEADLINE: Duration = Duration::from_secs(15);
+
+/// Between two attempts of [`eventually`].
+const POLL: Duration = Duration::from_millis(5);
+
+/// Waits for `future` at most [`DEADLINE`].
+///
+/// # Panics
+/// Naming `what`, when the deadline passes.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match timeout(DEADLINE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: not within {DEADLINE:?}"),
+    }
+}
+
+/// Asks again and again until `attempt` gives a value.
+///
+/// # Panics
+/// Naming `what`, when [`DEADLINE`] passes.
+pub async fn eventually<T, F>(what: &str, mut attempt: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let start = Instant::now();
+    loop {
+        if let Some(value) = attempt().await {
+            return value;
+        }
+        assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
+        sleep(POLL).await;
+    }
+}
