@@ -1,4 +1,15 @@
 //! An application's configuration: the JSON document and the validated value (protocol.md 5).
+//!
+//! Never here: what needs more than the one document. Keys are parsed by `realtime-auth`; unique names,
+//! existing tiers and who may change what are the control plane's; whether a URL may be fetched is decided
+//! where it is fetched.
+
+mod document;
+mod form;
+mod forwarder;
+mod key;
+mod merge;
+mod origin;
 
 use std::fmt;
 
@@ -10,7 +21,10 @@ use crate::field::FieldErrors;
 use crate::ids::AppId;
 use crate::permission::PermissionCase;
 
-/// A secret text: never printed, wiped of no importance once compared in constant time.
+pub use document::{MAX_ALLOWED_ORIGINS, MAX_DESCRIPTION_CHARS, MAX_NAME_CHARS};
+pub use key::{MAX_AUDIENCE_CHARS, MAX_ISSUERS, MAX_PEM_BYTES, MAX_SECRET_BYTES};
+
+/// A secret text: never printed. Not for comparing with what a caller sends: equality here takes the time it takes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<str>);
 
@@ -50,6 +64,14 @@ pub enum Algorithm {
     ES384,
     ES512,
     EdDSA,
+}
+
+impl Algorithm {
+    /// Whether it is one of HS256, HS384 and HS512: the key is a secret that signs as well as verifies.
+    #[must_use]
+    pub const fn is_hmac(self) -> bool {
+        matches!(self, Self::HS256 | Self::HS384 | Self::HS512)
+    }
 }
 
 /// How tokens of one kind are verified.
@@ -121,7 +143,7 @@ pub struct Forwarder {
     pub enabled: bool,
     /// `topicArn` (SNS) or `queueUrl` (SQS).
     pub target: String,
-    /// AWS region.
+    /// AWS region. Like the target it may be empty while the forwarder is off.
     pub region: String,
     /// Own credentials; absent: the operator's.
     pub access_key_id: Option<String>,
@@ -168,59 +190,77 @@ impl AppConfig {
     ///
     /// # Errors
     /// Every field at fault, unknown attributes included.
-    pub fn create(_document: &Value, _now: &str) -> Result<Self, FieldErrors> {
-        todo!()
+    pub fn create(document: &Value, now: &str) -> Result<Self, FieldErrors> {
+        document::read(document, document::Source::New { now })
     }
 
     /// Validates a document that replaces this configuration (PUT): absent attributes take their
     /// defaults, absent objects are reset, and a present object without its secret keeps it if source, algorithm
-    /// family, target, endpoint and access key id are unchanged. Read-only attributes are ignored;
-    /// `appId`, where present, must be this one.
+    /// family, target, endpoint and access key id are unchanged. A `secretAccessKey` of `null` drops it.
+    /// Read-only attributes are ignored; `appId`, where present, must be this one.
     ///
     /// # Errors
     /// Every field at fault.
-    pub fn replace(&self, _document: &Value, _now: &str) -> Result<Self, FieldErrors> {
-        todo!()
+    pub fn replace(&self, document: &Value, now: &str) -> Result<Self, FieldErrors> {
+        document::read(document, document::Source::Change { current: self, now })
     }
 
-    /// Applies an RFC 7396 merge patch, then the rules of [`Self::replace`].
+    /// Applies an RFC 7396 merge patch to the public form, then the rules of [`Self::replace`].
     ///
     /// # Errors
     /// Every field at fault.
-    pub fn patch(&self, _patch: &Value, _now: &str) -> Result<Self, FieldErrors> {
-        todo!()
+    pub fn patch(&self, patch: &Value, now: &str) -> Result<Self, FieldErrors> {
+        if !patch.is_object() {
+            let mut errors = FieldErrors::default();
+            errors.push("", "must be a JSON object");
+            return Err(errors);
+        }
+        self.replace(&merge::patched(self, patch), now)
     }
 
-    /// Reads what [`Self::to_stored`] or [`Self::to_gateway`] wrote, with the same validation.
+    /// Reads what [`Self::to_stored`] or [`Self::to_gateway`] wrote, with the same validation, but for
+    /// unknown attributes, which a newer release may have written: adjacent releases share stores and streams.
     ///
     /// # Errors
     /// Every field at fault.
-    pub fn from_stored(_document: &Value) -> Result<Self, FieldErrors> {
-        todo!()
+    pub fn from_stored(document: &Value) -> Result<Self, FieldErrors> {
+        document::read(document, document::Source::Stored)
     }
 
     /// The whole document, secrets included: for the store and for nodes.
     #[must_use]
     pub fn to_stored(&self) -> Value {
-        todo!()
+        form::write(self, form::Reader::Node)
     }
 
     /// The document for gateways: admin keys with their secrets, no `authKey` secret, no AWS credentials.
     #[must_use]
     pub fn to_gateway(&self) -> Value {
-        todo!()
+        form::write(self, form::Reader::Gateway)
     }
 
     /// The document that API callers get: no secrets, `secretSet` where one is set, and `version`.
     #[must_use]
-    pub fn to_public(&self, _version: u64) -> Value {
-        todo!()
+    pub fn to_public(&self, version: u64) -> Value {
+        form::write(self, form::Reader::Api { version })
     }
 
     /// Names of the top-level attributes whose values differ, read-only ones left out.
     #[must_use]
-    pub fn changed_attributes(&self, _new: &Self) -> Vec<&'static str> {
-        todo!()
+    pub fn changed_attributes(&self, new: &Self) -> Vec<&'static str> {
+        form::changed(self, new)
+    }
+
+    /// Whether a WebSocket or a cross-origin request with this `Origin` header may come in. Without the
+    /// header it is no browser that asks, and the check protects nobody: allowed.
+    #[must_use]
+    pub fn allows_origin(&self, origin: Option<&str>) -> bool {
+        match origin {
+            Some(origin) if !self.allowed_origins.is_empty() => {
+                self.allowed_origins.iter().any(|allowed| origin::same(allowed, origin))
+            }
+            _ => true,
+        }
     }
 
     /// Whether clients' messages have a target.

@@ -166,7 +166,11 @@ impl From<ApiError> for tonic::Status {
         let (missing_nodes, partial_sum) = e.partial.unwrap_or_default();
         let detail = wire::ErrorDetail {
             code: e.code.name().into(),
-            fields: e.fields.into_iter().map(|f| wire::FieldError { field: f.field, message: f.message }).collect(),
+            fields: e
+                .fields
+                .into_iter()
+                .map(|f| wire::FieldError { field: f.field, message: f.message })
+                .collect(),
             retry_after_seconds: e.retry_after.unwrap_or(0),
             missing_nodes,
             partial_sum,
@@ -182,7 +186,11 @@ impl From<&tonic::Status> for ApiError {
         Self {
             code,
             detail: status.message().to_owned(),
-            fields: detail.fields.into_iter().map(|f| FieldError { field: f.field, message: f.message }).collect(),
+            fields: detail
+                .fields
+                .into_iter()
+                .map(|f| FieldError { field: f.field, message: f.message })
+                .collect(),
             retry_after: (detail.retry_after_seconds > 0).then_some(detail.retry_after_seconds),
             partial: (code == ErrorCode::Partial).then_some((detail.missing_nodes, detail.partial_sum)),
         }

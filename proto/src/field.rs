@@ -17,6 +17,9 @@ pub struct FieldError {
 #[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
 pub struct FieldErrors(pub Vec<FieldError>);
 
+/// Problems that are reported of one document: they travel in gRPC trailers, which receivers limit to 16 KiB.
+pub const MAX_REPORTED: usize = 50;
+
 impl FieldErrors {
     /// Notes a problem.
     pub fn push(&mut self, field: impl Into<String>, message: impl Into<String>) {
@@ -28,7 +31,17 @@ impl FieldErrors {
     /// # Errors
     /// What was noted.
     pub fn into_result<T>(self, value: T) -> Result<T, Self> {
-        if self.0.is_empty() { Ok(value) } else { Err(self) }
+        if self.0.is_empty() { Ok(value) } else { Err(self.capped()) }
+    }
+
+    /// The first [`MAX_REPORTED`] problems, and how many more there are.
+    #[must_use]
+    pub fn capped(mut self) -> Self {
+        if let Some(more) = self.0.len().checked_sub(MAX_REPORTED).filter(|&n| n > 0) {
+            self.0.truncate(MAX_REPORTED);
+            self.push("", format!("and {more} more problems"));
+        }
+        self
     }
 }
 

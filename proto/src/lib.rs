@@ -14,7 +14,9 @@ pub mod ids;
 pub mod pattern;
 pub mod permission;
 pub mod problem;
+mod reader;
 pub mod settings;
+mod timestamp;
 pub mod topic;
 
 pub use address::AddressList;
@@ -26,3 +28,4 @@ pub use ids::{AppId, ConnectionId, NodePrefix};
 pub use pattern::PatternSet;
 pub use permission::{AdminPermission, PermissionCase, Permissions};
 pub use settings::Settings;
+pub use timestamp::timestamp;

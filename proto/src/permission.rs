@@ -1,8 +1,13 @@
-//! What a token allows.
+//! What a token allows. Reading the list out of the claims is the business of `realtime-auth`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::pattern::PatternSet;
+
+/// What stands before the pattern in a permission to publish. Case counts in it.
+pub const PUBLISH_PREFIX: &str = "realtime:publisher:write:topic:";
+/// What stands before the pattern in a permission to subscribe to `secure/` topics. Case counts in it.
+pub const SUBSCRIBE_PREFIX: &str = "realtime:subscriber:read:topic:";
 
 /// Whether case counts in permission patterns (`permissionCase`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -52,8 +57,12 @@ pub struct Permissions {
 impl Permissions {
     /// Compiles a token's list.
     #[must_use]
-    pub fn new(_list: Vec<Box<str>>, _case: PermissionCase) -> Self {
-        todo!()
+    pub fn new(list: Vec<Box<str>>, case: PermissionCase) -> Self {
+        let patterns = |prefix: &str| {
+            PatternSet::new(list.iter().filter_map(|permission| permission.strip_prefix(prefix)), case)
+        };
+        let (publish, subscribe) = (patterns(PUBLISH_PREFIX), patterns(SUBSCRIBE_PREFIX));
+        Self { list, publish, subscribe }
     }
 
     /// `realtime:publisher:write:topic:PATTERN`
