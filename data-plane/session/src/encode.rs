@@ -1,7 +1,10 @@
 //! The JSON texts that the server sends (protocol.md 2.2), each in one place. `out` is appended to.
+//!
+//! Payloads, messages and nothing else are taken as JSON text that was validated before; every other text is
+//! escaped here.
 
-use realtime_proto::ErrorCode;
 use realtime_proto::app::AckFormat;
+use realtime_proto::{ErrorCode, topic};
 
 /// Who sent a message.
 #[derive(Debug, Clone, Copy)]
@@ -13,50 +16,266 @@ pub struct Sender<'a> {
 }
 
 /// `{"topic":T,"messageType":"welcome","data":{"connection":{"id","appId","remoteAddress"}}}`
-pub fn welcome(_out: &mut Vec<u8>, _topic: &str, _connection_id: &str, _app_id: &str, _remote_address: &str) {
-    todo!()
+pub fn welcome(out: &mut Vec<u8>, topic: &str, connection_id: &str, app_id: &str, remote_address: &str) {
+    open(out, topic, "welcome");
+    out.extend_from_slice(br#"{"connection":{"id":"#);
+    string(out, connection_id);
+    out.extend_from_slice(br#","appId":"#);
+    string(out, app_id);
+    out.extend_from_slice(br#","remoteAddress":"#);
+    string(out, remote_address);
+    out.extend_from_slice(b"}}}");
 }
 
 /// A service's publish: `data` is the message as posted.
-pub fn service_publish(_out: &mut Vec<u8>, _topic: &str, _message_type: &str, _message_json: &[u8]) {
-    todo!()
+pub fn service_publish(out: &mut Vec<u8>, topic: &str, message_type: &str, message_json: &[u8]) {
+    out.reserve(message_json.len() + topic.len() + message_type.len() + 48);
+    open(out, topic, message_type);
+    out.extend_from_slice(message_json);
+    out.push(b'}');
 }
 
 /// A client's publish: `data` is `{"client":{"connectionId","subject"},"payload","id"}`.
 pub fn client_publish(
-    _out: &mut Vec<u8>,
-    _topic: &str,
-    _message_type: &str,
-    _sender: Sender<'_>,
-    _payload_json: &str,
-    _id: &str,
+    out: &mut Vec<u8>,
+    topic: &str,
+    message_type: &str,
+    sender: Sender<'_>,
+    payload_json: &str,
+    id: &str,
 ) {
-    todo!()
+    let texts = topic.len() + message_type.len() + sender.subject.len() + payload_json.len() + id.len();
+    out.reserve(texts + 160);
+    open(out, topic, message_type);
+    client(out, sender, None);
+    payload_and_id(out, payload_json, id);
 }
 
 /// A client's message on `secure/inbound`: as [`client_publish`] with `client.permissions`.
 pub fn inbound_message(
-    _out: &mut Vec<u8>,
-    _message_type: &str,
-    _sender: Sender<'_>,
-    _permissions: &[Box<str>],
-    _payload_json: &str,
-    _id: &str,
+    out: &mut Vec<u8>,
+    message_type: &str,
+    sender: Sender<'_>,
+    permissions: &[Box<str>],
+    payload_json: &str,
+    id: &str,
 ) {
-    todo!()
+    open(out, topic::INBOUND, message_type);
+    client(out, sender, Some(permissions));
+    payload_and_id(out, payload_json, id);
 }
 
 /// A presence event on `secure/inbound`.
-pub fn presence(_out: &mut Vec<u8>, _sender: Sender<'_>, _permissions: &[Box<str>], _connected: bool) {
-    todo!()
+pub fn presence(out: &mut Vec<u8>, sender: Sender<'_>, permissions: &[Box<str>], connected: bool) {
+    let payload: &[u8] = if connected {
+        br#","subProtocol":1,"payload":{"code":0,"status":"connected"}}}"#
+    } else {
+        br#","subProtocol":1,"payload":{"code":-1,"status":"disconnected"}}}"#
+    };
+    open(out, topic::INBOUND, "presence");
+    client(out, sender, Some(permissions));
+    out.extend_from_slice(payload);
 }
 
 /// An ack on `priv/acks`.
-pub fn ack(_out: &mut Vec<u8>, _id: &str, _format: AckFormat) {
-    todo!()
+pub fn ack(out: &mut Vec<u8>, id: &str, format: AckFormat) {
+    open(out, topic::ACKS, "ack");
+    match format {
+        AckFormat::Id => string(out, id),
+        AckFormat::Envelope => {
+            out.extend_from_slice(br#"{"data":"#);
+            string(out, id);
+            out.push(b'}');
+        }
+    }
+    out.push(b'}');
 }
 
 /// A refusal on `priv/errors`.
-pub fn error(_out: &mut Vec<u8>, _code: ErrorCode, _message: &str, _id: Option<&str>, _topic: Option<&str>) {
-    todo!()
+pub fn error(out: &mut Vec<u8>, code: ErrorCode, message: &str, id: Option<&str>, topic: Option<&str>) {
+    open(out, topic::ERRORS, "error");
+    out.extend_from_slice(br#"{"code":"#);
+    string(out, code.name());
+    out.extend_from_slice(br#","message":"#);
+    string(out, message);
+    if let Some(id) = id {
+        out.extend_from_slice(br#","id":"#);
+        string(out, id);
+    }
+    if let Some(topic) = topic {
+        out.extend_from_slice(br#","topic":"#);
+        string(out, topic);
+    }
+    out.extend_from_slice(b"}}");
+}
+
+/// `{"topic":T,"messageType":M,"data":`
+fn open(out: &mut Vec<u8>, topic: &str, message_type: &str) {
+    out.extend_from_slice(br#"{"topic":"#);
+    string(out, topic);
+    out.extend_from_slice(br#","messageType":"#);
+    string(out, message_type);
+    out.extend_from_slice(br#","data":"#);
+}
+
+/// `{"client":{…}` of `data`, left open.
+fn client(out: &mut Vec<u8>, sender: Sender<'_>, permissions: Option<&[Box<str>]>) {
+    out.extend_from_slice(br#"{"client":{"connectionId":"#);
+    string(out, sender.connection_id);
+    out.extend_from_slice(br#","subject":"#);
+    string(out, sender.subject);
+    if let Some(permissions) = permissions {
+        out.extend_from_slice(br#","permissions":["#);
+        for (i, permission) in permissions.iter().enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            string(out, permission);
+        }
+        out.push(b']');
+    }
+    out.push(b'}');
+}
+
+/// The rest of `data`, and the end of the frame.
+fn payload_and_id(out: &mut Vec<u8>, payload_json: &str, id: &str) {
+    out.extend_from_slice(br#","payload":"#);
+    out.extend_from_slice(payload_json.as_bytes());
+    out.extend_from_slice(br#","id":"#);
+    string(out, id);
+    out.extend_from_slice(b"}}");
+}
+
+/// A JSON string. Runs without a character to escape, mostly the whole text, are copied at once.
+fn string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|&b| b < 0x20 || b == b'"' || b == b'\\') {
+        out.extend_from_slice(&rest[..at]);
+        escape(out, rest[at]);
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+fn escape(out: &mut Vec<u8>, byte: u8) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let short = match byte {
+        b'"' | b'\\' => byte,
+        0x08 => b'b',
+        0x09 => b't',
+        0x0a => b'n',
+        0x0c => b'f',
+        0x0d => b'r',
+        _ => {
+            let [high, low] = [byte >> 4, byte & 15].map(|digit| HEX[usize::from(digit)]);
+            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+            return;
+        }
+    };
+    out.extend_from_slice(&[b'\\', short]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    const SENDER: Sender<'_> = Sender { connection_id: "0a1b2c3d4e5f60718293a4b5c6d7e8f9", subject: "alice" };
+
+    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_welcome_names_the_connection() {
+        assert_eq!(
+            text(|out| welcome(out, "main", SENDER.connection_id, "demo", "127.0.0.1")),
+            r#"{"topic":"main","messageType":"welcome","data":{"connection":{"id":"0a1b2c3d4e5f60718293a4b5c6d7e8f9","appId":"demo","remoteAddress":"127.0.0.1"}}}"#
+        );
+    }
+
+    #[test]
+    fn a_service_publish_carries_the_message_as_posted() {
+        assert_eq!(
+            text(|out| service_publish(out, "a/b", "broadcast", br#"{ "n" : 1.0 }"#)),
+            r#"{"topic":"a/b","messageType":"broadcast","data":{ "n" : 1.0 }}"#
+        );
+    }
+
+    #[test]
+    fn a_client_publish_names_its_sender_without_permissions() {
+        assert_eq!(
+            text(|out| client_publish(out, "t", "response", SENDER, r#"[1,"x"]"#, "m1")),
+            r#"{"topic":"t","messageType":"response","data":{"client":{"connectionId":"0a1b2c3d4e5f60718293a4b5c6d7e8f9","subject":"alice"},"payload":[1,"x"],"id":"m1"}}"#
+        );
+    }
+
+    #[test]
+    fn an_inbound_message_has_the_permissions_too() {
+        let permissions = ["p:1".into(), "p:2".into()];
+        assert_eq!(
+            text(|out| inbound_message(out, "broadcast", SENDER, &permissions, r#""""#, "m1")),
+            r#"{"topic":"secure/inbound","messageType":"broadcast","data":{"client":{"connectionId":"0a1b2c3d4e5f60718293a4b5c6d7e8f9","subject":"alice","permissions":["p:1","p:2"]},"payload":"","id":"m1"}}"#
+        );
+    }
+
+    #[test]
+    fn presence_says_connected_or_disconnected() {
+        assert_eq!(
+            text(|out| presence(out, SENDER, &[], true)),
+            r#"{"topic":"secure/inbound","messageType":"presence","data":{"client":{"connectionId":"0a1b2c3d4e5f60718293a4b5c6d7e8f9","subject":"alice","permissions":[]},"subProtocol":1,"payload":{"code":0,"status":"connected"}}}"#
+        );
+        assert_eq!(
+            text(|out| presence(out, SENDER, &["p".into()], false)),
+            r#"{"topic":"secure/inbound","messageType":"presence","data":{"client":{"connectionId":"0a1b2c3d4e5f60718293a4b5c6d7e8f9","subject":"alice","permissions":["p"]},"subProtocol":1,"payload":{"code":-1,"status":"disconnected"}}}"#
+        );
+    }
+
+    #[test]
+    fn an_ack_is_the_id_or_an_envelope_around_it() {
+        assert_eq!(
+            text(|out| ack(out, "m1", AckFormat::Id)),
+            r#"{"topic":"priv/acks","messageType":"ack","data":"m1"}"#
+        );
+        assert_eq!(
+            text(|out| ack(out, "m1", AckFormat::Envelope)),
+            r#"{"topic":"priv/acks","messageType":"ack","data":{"data":"m1"}}"#
+        );
+    }
+
+    #[test]
+    fn an_error_has_the_id_and_the_topic_where_there_are_any() {
+        assert_eq!(
+            text(|out| error(out, ErrorCode::RateLimited, "Slow down", Some("m1"), Some("t"))),
+            r#"{"topic":"priv/errors","messageType":"error","data":{"code":"rate_limited","message":"Slow down","id":"m1","topic":"t"}}"#
+        );
+        assert_eq!(
+            text(|out| error(out, ErrorCode::InboundDisabled, "None", None, None)),
+            r#"{"topic":"priv/errors","messageType":"error","data":{"code":"inbound_disabled","message":"None"}}"#
+        );
+    }
+
+    #[test]
+    fn every_control_character_quote_and_backslash_is_escaped() {
+        let all: String = (0..=0x7f_u8).map(char::from).collect();
+        let written = text(|out| string(out, &all));
+        assert_eq!(serde_json::from_str::<String>(&written).unwrap(), all);
+        assert_eq!(written, serde_json::to_string(&all).unwrap());
+    }
+
+    proptest! {
+        #[test]
+        fn any_texts_make_one_json_object(topic in ".*", kind in ".*", subject in ".*", id in ".*") {
+            let sender = Sender { subject: &subject, ..SENDER };
+            let frame = text(|out| client_publish(out, &topic, &kind, sender, "{}", &id));
+            let expected = json!({"topic": topic, "messageType": kind, "data": {
+                "client": {"connectionId": SENDER.connection_id, "subject": subject}, "payload": {}, "id": id}});
+            prop_assert_eq!(serde_json::from_str::<Value>(&frame).unwrap(), expected);
+        }
+    }
 }

@@ -3,10 +3,14 @@
 //!
 //! Never here: sockets, threads, tokio, clocks, randomness, the topic index.
 
+mod decoder;
 pub mod deflate;
 pub mod encode;
 pub mod frame;
 pub mod handshake;
+mod header;
+mod rate;
+mod request;
 pub mod session;
 
 pub use deflate::Deflater;
