@@ -1,0 +1,89 @@
+//! Request bodies: media type (415), size (413), arrival. A body over its limit is never held in memory:
+//! a declared length is refused unread, and reading a chunked one stops at the limit.
+
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody as _};
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http_body_util::BodyExt as _;
+use realtime_proto::{ApiError, ErrorCode};
+use tokio::time::timeout;
+
+/// The media types of calls that take JSON.
+pub(crate) const JSON: &[&str] = &["application/json"];
+/// The media types of RFC 7396 patches; plain JSON is the same document.
+pub(crate) const MERGE_PATCH: &[&str] = &["application/json", "application/merge-patch+json"];
+
+/// The largest body of a publish.
+pub(crate) const PUBLISH_LIMIT: usize = 5_120;
+/// The largest body of an unsubscribe.
+pub(crate) const UNSUBSCRIBE_LIMIT: usize = 16 * 1024;
+/// The largest configuration.
+pub(crate) const CONFIGURATION_LIMIT: usize = 256 * 1024;
+
+/// How long an authenticated caller may take to send its body: 256 KiB arrive in it over the slowest line
+/// that is still of use, and a stalled sender does not hold memory longer.
+const ARRIVAL: Duration = Duration::from_secs(15);
+
+/// The body of a call that takes JSON, unparsed.
+pub(crate) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    media_types: &[&str],
+    limit: usize,
+) -> Result<Bytes, ApiError> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    check_media_type(headers, media_types)?;
+    match timeout(ARRIVAL, collect(body, limit)).await {
+        Ok(result) => result,
+        Err(_) => Err(ApiError::new(
+            ErrorCode::InvalidRequest,
+            format!("the body did not arrive within {} s", ARRIVAL.as_secs()),
+        )),
+    }
+}
+
+fn check_media_type(headers: &HeaderMap, allowed: &[&str]) -> Result<(), ApiError> {
+    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    if allowed.iter().any(|media_type| media_type.eq_ignore_ascii_case(essence)) {
+        Ok(())
+    } else {
+        let detail = format!("Content-Type must be {}", allowed.join(" or "));
+        Err(ApiError::new(ErrorCode::UnsupportedMediaType, detail))
+    }
+}
+
+async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    let too_large =
+        || ApiError::new(ErrorCode::PayloadTooLarge, format!("the body must not be over {limit} bytes"));
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    // Nearly every body is one frame, which is then used as it is.
+    let mut first = Bytes::new();
+    let mut more = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| {
+            ApiError::new(ErrorCode::InvalidRequest, "the body ended before its announced end")
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        let held = if more.is_empty() { first.len() } else { more.len() };
+        if held + data.len() > limit {
+            return Err(too_large());
+        }
+        if held == 0 {
+            first = data;
+        } else {
+            if more.is_empty() {
+                more.extend_from_slice(&first);
+            }
+            more.extend_from_slice(&data);
+        }
+    }
+    Ok(if more.is_empty() { first } else { more.freeze() })
+}
