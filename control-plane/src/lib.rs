@@ -1,1 +1,3 @@
-//! realtime-control-plane
+//! The control plane: what is configured, who is a member, and telling everybody.
+
+pub mod store;
