@@ -1,6 +1,15 @@
 //! The data-plane node. `shard` is the hot path: one OS thread per core owns its connections, topic index
 //! and timers. `shards` is the handle that everything else (front door, PubSub service, drain) uses.
 
+mod ids;
+mod runtime;
+mod shard;
+
+pub mod admin_listener;
+pub mod front_door;
+pub mod metrics;
 pub mod shards;
 
+pub use admin_listener::AdminListener;
+pub use front_door::{Fallback, FrontDoor, FrontDoorLimits};
 pub use shards::{AppRuntime, Arrival, ConnectionInfo, Publication, Receipt, Shards, ShardsConfig, Target};

@@ -1,0 +1,259 @@
+//! One connection, from its first request to its end or to its shard.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use realtime_auth::ClientAddress;
+use realtime_proto::address::client_address;
+use realtime_proto::{AddressList, ApiError, CloseCode, ErrorCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::opening::{Admission, Handshake, admit, check_handshake, check_serving};
+use super::query::SessionQuery;
+use super::response::{problem, switching};
+use super::{Body, Door};
+use crate::Arrival;
+
+/// Request line plus headers (protocol.md 2.1).
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// Headers of a request: browsers behind proxies send about thirty.
+const MAX_HEADERS: usize = 100;
+/// What the parser takes before it gives up with a 431 without a body. Above the documented limits, so that whoever
+/// is over them by accident reads why.
+const PARSER_HEAD_BYTES: usize = 64 * 1024;
+const PARSER_HEADERS: usize = 512;
+/// hyper's buffer for one connection; it must hold the largest head that the parser takes.
+const BUFFER_BYTES: usize = 2 * PARSER_HEAD_BYTES;
+/// How long the client of a refused opening gets to read the close frame and close in turn.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// What an upgraded connection is for.
+enum Purpose {
+    /// A session.
+    Session { admission: Admission, address: IpAddr, deflate: bool, ack_envelope: bool },
+    /// To be told why not (`refusals=close`).
+    Refusal(ApiError),
+}
+
+/// What the requests of one connection share.
+struct Connection {
+    door: Arc<Door>,
+    peer: SocketAddr,
+    /// Set by the request that upgrades; taken when hyper has let go of the socket.
+    upgrade: Mutex<Option<(OnUpgrade, Purpose)>>,
+}
+
+/// Serves a connection until it ends or its shard has it. `slot` is its place among the HTTP connections.
+pub(super) async fn serve(
+    door: Arc<Door>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    slot: OwnedSemaphorePermit,
+    stop: CancellationToken,
+) {
+    // Frames are small and written when they are due; waiting for more of them is the shards' business.
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, %peer, "TCP_NODELAY");
+    }
+    let connection = Arc::new(Connection { door, peer, upgrade: Mutex::new(None) });
+    connection.speak_http(socket, stop).await;
+    let upgrade = connection.upgrade.lock().take();
+    if let Some((on_upgrade, purpose)) = upgrade {
+        match on_upgrade.await {
+            Ok(upgraded) => connection.go_on(upgraded, purpose).await,
+            Err(error) => tracing::debug!(%error, %peer, "the connection ended before its upgrade"),
+        }
+    }
+    drop(slot);
+}
+
+impl Connection {
+    async fn speak_http(self: &Arc<Self>, socket: TcpStream, stop: CancellationToken) {
+        let limits = self.door.limits;
+        let service = service_fn(|request| {
+            let connection = Arc::clone(self);
+            async move { Ok::<_, Infallible>(connection.answer(request).await) }
+        });
+        let http = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.headers_within)
+            .max_header_size(PARSER_HEAD_BYTES)
+            .max_headers(PARSER_HEADERS)
+            .max_buf_size(BUFFER_BYTES)
+            .serve_connection(TokioIo::new(socket), service)
+            .with_upgrades();
+        let mut http = std::pin::pin!(http);
+        let end = tokio::select! {
+            end = http.as_mut() => Ok(end),
+            () = stop.cancelled() => Err("stopping"),
+            () = sleep(limits.connection_age) => Err("old"),
+        };
+        let end = match end {
+            Ok(end) => end,
+            Err(reason) => {
+                http.as_mut().graceful_shutdown();
+                let Ok(end) = timeout(limits.finish_within, http).await else {
+                    tracing::debug!(peer = %self.peer, reason, "a request in flight was cut off");
+                    return;
+                };
+                end
+            }
+        };
+        if let Err(error) = end {
+            tracing::debug!(%error, peer = %self.peer, "HTTP connection");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        match timeout(self.door.limits.answer_within, self.route(request)).await {
+            Ok(response) => response,
+            Err(_) => problem(&ApiError::new(ErrorCode::Unavailable, "the request took too long")),
+        }
+    }
+
+    async fn route(&self, mut request: Request<Incoming>) -> Response<Body> {
+        if let Err(refusal) = check_head(&request) {
+            return problem(&refusal);
+        }
+        let address = self.client_address(request.headers());
+        if let Some(app_id) = request.uri().path().strip_prefix("/apps/") {
+            let app_id = app_id.to_owned();
+            return self.open(&app_id, request, address).await;
+        }
+        let Some(fallback) = self.door.fallback.clone() else {
+            return problem(&ApiError::new(ErrorCode::NotFound, "there is nothing at this path"));
+        };
+        request.extensions_mut().insert(ClientAddress(address));
+        match fallback.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    async fn open(&self, app_id: &str, mut request: Request<Incoming>, address: IpAddr) -> Response<Body> {
+        let handshake = check_handshake(&request);
+        let query = SessionQuery::parse(request.uri().query().unwrap_or_default());
+        let verdict = match check_serving(&self.door).and(handshake.as_ref().map_err(ApiError::clone)) {
+            Ok(_) => admit(&self.door, app_id, &query, request.headers(), address).await,
+            Err(refusal) => Err(refusal),
+        };
+        let (handshake, purpose) = match (handshake, verdict) {
+            (Ok(handshake), Ok(admission)) => {
+                let (deflate, ack_envelope) = (handshake.deflate, query.ack_envelope);
+                (handshake, Purpose::Session { admission, address, deflate, ack_envelope })
+            }
+            // No frames but the close will be sent: nothing is negotiated.
+            (Ok(handshake), Err(refusal)) if query.refusals_close => {
+                (Handshake { deflate: false, ..handshake }, Purpose::Refusal(refusal))
+            }
+            (_, Err(refusal)) | (Err(refusal), _) => return problem(&refusal),
+        };
+        *self.upgrade.lock() = Some((hyper::upgrade::on(&mut request), purpose));
+        let extension = handshake.extension();
+        switching(handshake.accept, extension)
+    }
+
+    /// The client's address: what trusted proxies say, else the socket's; IPv4 as IPv4.
+    fn client_address(&self, headers: &HeaderMap) -> IpAddr {
+        let snapshot = self.door.snapshots.borrow().clone();
+        let nobody = AddressList::default();
+        let trusted = snapshot.as_ref().map_or(&nobody, |snapshot| &snapshot.settings.trusted_proxies);
+        let forwarded_for = joined(headers, "x-forwarded-for");
+        let forwarded = joined(headers, "forwarded");
+        client_address(self.peer.ip(), forwarded_for.as_deref(), forwarded.as_deref(), trusted).to_canonical()
+    }
+
+    async fn go_on(&self, upgraded: Upgraded, purpose: Purpose) {
+        let parts = match upgraded.downcast::<TokioIo<TcpStream>>() {
+            Ok(parts) => parts,
+            Err(_) => {
+                tracing::error!("an upgraded connection is not the socket that was accepted");
+                return;
+            }
+        };
+        let socket = parts.io.into_inner();
+        match purpose {
+            Purpose::Session { admission, address, deflate, ack_envelope } => {
+                let Admission { app, identity } = admission;
+                let read_ahead = parts.read_buf;
+                self.adopt(socket, |socket| Arrival {
+                    socket,
+                    read_ahead,
+                    app,
+                    identity,
+                    remote_address: address,
+                    deflate,
+                    ack_envelope,
+                });
+            }
+            Purpose::Refusal(refusal) => {
+                if timeout(CLOSE_WITHIN, close(socket, &refusal)).await.is_err() {
+                    tracing::debug!(peer = %self.peer, "a refused client did not close");
+                }
+            }
+        }
+    }
+
+    fn adopt(&self, socket: TcpStream, arrival: impl FnOnce(std::net::TcpStream) -> Arrival) {
+        // tokio's sockets are non-blocking, and stay so.
+        let socket = match socket.into_std() {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::warn!(%error, peer = %self.peer, "taking a socket back from the reactor");
+                return;
+            }
+        };
+        // Another opening may have taken the last place since the check; the shards have closed the socket.
+        if let Err(refusal) = self.door.shards.adopt(arrival(socket)) {
+            tracing::debug!(code = refusal.code.name(), peer = %self.peer, "no place for an opened session");
+        }
+    }
+}
+
+/// Sends the close frame and waits until the client has closed too, so that it reads the frame before a reset.
+async fn close(mut socket: TcpStream, refusal: &ApiError) {
+    let code = CloseCode::Refused(refusal.code.http_status());
+    let mut frame = Vec::new();
+    // The error's name in place of the table's text: a browser gets nothing else to read.
+    realtime_session::frame::write_close(&mut frame, code.code(), refusal.code.name());
+    let mut sink = [0; 256];
+    if socket.write_all(&frame).await.is_ok() && socket.shutdown().await.is_ok() {
+        while socket.read(&mut sink).await.is_ok_and(|read| read > 0) {}
+    }
+}
+
+/// The limits of request line plus headers.
+fn check_head<B>(request: &Request<B>) -> Result<(), ApiError> {
+    let headers = request.headers();
+    if headers.len() > MAX_HEADERS {
+        return Err(ApiError::new(ErrorCode::HeadersTooLarge, "more than 100 headers"));
+    }
+    // As on the wire: "GET /target HTTP/1.1", "name: value" and their line ends.
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let line = request.method().as_str().len() + target + " HTTP/1.1 \r\n".len();
+    let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    if line + fields.sum::<usize>() > MAX_HEAD_BYTES {
+        return Err(ApiError::new(ErrorCode::HeadersTooLarge, "request line and headers are over 16 KiB"));
+    }
+    Ok(())
+}
+
+/// The values of a list header as one list; `None` without any, or where one is no text.
+fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
+    let values: Result<Vec<_>, _> = headers.get_all(name).iter().map(http::HeaderValue::to_str).collect();
+    values.ok().filter(|values| !values.is_empty()).map(|values| values.join(", "))
+}

@@ -1,0 +1,193 @@
+//! The public listener: accepts connections, speaks HTTP/1.1, opens WebSocket sessions (protocol.md 2.1) and hands
+//! their raw sockets to the shards; everything else goes to an optional fallback, such as the gateway's router.
+//!
+//! Each connection has one task, tracked until it ends. A connection counts against the limit while it speaks
+//! HTTP, not once a shard has it. At the limit nothing more is accepted: new connections wait in the kernel's
+//! backlog until one of the open ones ends, which the bounds on headers, requests and age make sure of.
+//!
+//! Never here: WebSocket frames (but for the close of a refused opening), token checks (`realtime-auth`), TLS.
+
+mod connection;
+mod opening;
+mod query;
+mod response;
+
+use std::error::Error;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use realtime_auth::Gate;
+use realtime_discovery::Snapshot;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Shards;
+
+/// The body of every answer.
+pub type Body = BoxBody<Bytes, Box<dyn Error + Send + Sync>>;
+
+/// What serves every path but `/apps/…`. Requests carry the extension [`realtime_auth::ClientAddress`].
+pub type Fallback = tower::util::BoxCloneSyncService<
+    http::Request<hyper::body::Incoming>,
+    http::Response<Body>,
+    std::convert::Infallible,
+>;
+
+/// After a failed `accept` (out of descriptors, mostly): long enough for some to come free, short enough that
+/// nobody notices.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Bounds of the HTTP side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrontDoorLimits {
+    /// Connections that speak HTTP at one time.
+    pub connections: usize,
+    /// From the readiness for a request to the end of its headers; so also how long an idle connection stays.
+    pub headers_within: Duration,
+    /// From a request's headers to those of its answer.
+    pub answer_within: Duration,
+    /// Age at which a connection is asked to end after the request at hand, so that one that does not read its
+    /// answer does not hold its place for ever.
+    pub connection_age: Duration,
+    /// What requests in flight get at a stop, or at that age.
+    pub finish_within: Duration,
+}
+
+impl Default for FrontDoorLimits {
+    fn default() -> Self {
+        Self {
+            // About 100 MiB at the worst case of full header buffers on a tenth of them.
+            connections: 16_384,
+            // As hyper and most proxies have it; a client on a bad network sends its headers well within.
+            headers_within: Duration::from_secs(30),
+            // Above every bound that a handler has of its own.
+            answer_within: Duration::from_secs(60),
+            // Long for a keep-alive connection, short for one that blocks a place.
+            connection_age: Duration::from_secs(600),
+            // A stop should not wait longer for HTTP than an orchestrator waits before it kills.
+            finish_within: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What every connection's task shares.
+struct Door {
+    shards: Arc<Shards>,
+    gate: Arc<Gate>,
+    snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    draining: watch::Receiver<bool>,
+    fallback: Option<Fallback>,
+    limits: FrontDoorLimits,
+    slots: Arc<Semaphore>,
+}
+
+/// The front door before it serves.
+pub struct FrontDoor {
+    door: Door,
+}
+
+/// Reads how many connections speak HTTP now; for metrics.
+#[derive(Debug, Clone)]
+pub struct HttpConnections {
+    slots: Arc<Semaphore>,
+    limit: usize,
+}
+
+impl HttpConnections {
+    /// Connections that speak HTTP now, sessions not counted.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.limit.saturating_sub(self.slots.available_permits())
+    }
+}
+
+impl FrontDoor {
+    /// A front door for these shards. `snapshots` must hold what [`Shards::configure`] has put in force: until it
+    /// holds something, and while `draining`, every opening is answered with 503.
+    #[must_use]
+    pub fn new(
+        shards: Arc<Shards>,
+        gate: Arc<Gate>,
+        snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+        draining: watch::Receiver<bool>,
+    ) -> Self {
+        let limits = FrontDoorLimits::default();
+        let slots = Arc::new(Semaphore::new(limits.connections));
+        Self { door: Door { shards, gate, snapshots, draining, fallback: None, limits, slots } }
+    }
+
+    /// Sends every path but `/apps/…` to `fallback` instead of answering 404.
+    #[must_use]
+    pub fn with_fallback(mut self, fallback: Fallback) -> Self {
+        self.door.fallback = Some(fallback);
+        self
+    }
+
+    /// Other bounds than the defaults.
+    #[must_use]
+    pub fn with_limits(mut self, limits: FrontDoorLimits) -> Self {
+        self.door.slots = Arc::new(Semaphore::new(limits.connections));
+        self.door.limits = limits;
+        self
+    }
+
+    /// The gauge of open HTTP connections.
+    #[must_use]
+    pub fn http_connections(&self) -> HttpConnections {
+        HttpConnections { slots: Arc::clone(&self.door.slots), limit: self.door.limits.connections }
+    }
+
+    /// Serves `listener` until `shutdown` resolves; then accepts nothing more, lets the requests in flight finish
+    /// within [`FrontDoorLimits::finish_within`] and returns. Sessions live on in their shards. Dropping the future
+    /// stops the listener at once and the connections within the same bound.
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
+        let door = Arc::new(self.door);
+        let stop = CancellationToken::new();
+        let _stop_on_drop = stop.clone().drop_guard();
+        let connections = TaskTracker::new();
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            let accepted = tokio::select! {
+                () = &mut shutdown => break,
+                accepted = accept(&listener, &door.slots) => accepted,
+            };
+            match accepted {
+                Ok((slot, socket, peer)) => {
+                    let connection = connection::serve(Arc::clone(&door), socket, peer, slot, stop.clone());
+                    connections.spawn(connection);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(listener);
+        stop.cancel();
+        connections.close();
+        connections.wait().await;
+    }
+}
+
+/// The next connection, once there is a place for it.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> io::Result<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
+    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    let (socket, peer) = listener.accept().await?;
+    Ok((slot, socket, peer))
+}
+
+impl std::fmt::Debug for FrontDoor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FrontDoor").field("limits", &self.door.limits).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,143 @@
+//! What a node tells Prometheus: the table of its metrics, and their rendering in the text format.
+//!
+//! Never here: counting. The figures are read where they are kept, when a scraper asks.
+
+use std::fmt::Write as _;
+
+/// How a metric moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only up, but for a restart.
+    Counter,
+    /// Up and down.
+    Gauge,
+}
+
+/// One metric's documentation.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// The name of its series.
+    pub name: &'static str,
+    /// How it moves.
+    pub kind: Kind,
+    /// What it counts.
+    pub help: &'static str,
+}
+
+/// The node's gauges, besides the counters of [`crate::Shards::counters`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Open sessions.
+    pub sessions: u64,
+    /// Connections that speak HTTP.
+    pub http_connections: u64,
+    /// Revision of the configuration in force; 0: none.
+    pub revision: u64,
+    /// Takes no new sessions.
+    pub draining: bool,
+}
+
+const SESSIONS: &str = "realtime_sessions";
+const HTTP_CONNECTIONS: &str = "realtime_http_connections";
+const REVISION: &str = "realtime_config_revision";
+const DRAINING: &str = "realtime_draining";
+const BUILD_INFO: &str = "realtime_build_info";
+
+const fn counter(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Counter, help }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Gauge, help }
+}
+
+/// Every metric of a node, in the order of the answer.
+pub const NODE_METRICS: &[Metric] = &[
+    gauge(BUILD_INFO, "Always 1; the label tells the version."),
+    gauge(SESSIONS, "Open WebSocket sessions."),
+    gauge(HTTP_CONNECTIONS, "Open connections that speak HTTP, sessions not counted."),
+    gauge(REVISION, "Revision of the configuration in force; 0 before the first."),
+    gauge(DRAINING, "1 while the node takes no new sessions."),
+    counter("realtime_sessions_opened_total", "Sessions that got their welcome."),
+    counter("realtime_sessions_closed_total", "Sessions that ended, for whatever reason."),
+    counter("realtime_received_bytes_total", "Bytes read from WebSocket clients."),
+    counter("realtime_sent_bytes_total", "Bytes that WebSocket clients' sockets took."),
+    counter("realtime_writes_total", "Write calls on WebSocket connections."),
+    counter("realtime_frames_received_total", "Clients' frames that became an event."),
+    counter("realtime_publishes_total", "Publishes of clients and services."),
+    counter("realtime_encodings_total", "Frames encoded, over all wire variants."),
+    counter("realtime_deliveries_total", "Frames queued to connections by publishes."),
+    counter("realtime_refusals_total", "Clients' requests answered with an error frame."),
+    counter("realtime_slow_consumers_total", "Sessions closed with 4008: too much unsent."),
+    counter("realtime_idle_timeouts_total", "Sessions closed with 4010: idle or dead."),
+    counter("realtime_violations_total", "Sessions closed with 1002, 1007, 1008 or 1009."),
+    counter("realtime_subject_limit_closes_total", "Connections closed with 4009: the subject's limit."),
+    counter(
+        "realtime_stalled_turns_total",
+        "Turns that read nothing because another shard's inbox was full.",
+    ),
+];
+
+/// The node's metrics in Prometheus's text format. A counter that is not in [`NODE_METRICS`] is left out.
+#[must_use]
+pub fn render(gauges: &Gauges, counters: &[(&'static str, u64)]) -> String {
+    let mut text = String::with_capacity(NODE_METRICS.len() * 160);
+    for metric in NODE_METRICS {
+        let value = match metric.name {
+            BUILD_INFO => {
+                head(&mut text, metric);
+                // Writing into a String cannot fail.
+                let _ = writeln!(text, "{BUILD_INFO}{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
+                continue;
+            }
+            SESSIONS => Some(gauges.sessions),
+            HTTP_CONNECTIONS => Some(gauges.http_connections),
+            REVISION => Some(gauges.revision),
+            DRAINING => Some(u64::from(gauges.draining)),
+            name => counters.iter().find(|(counted, _)| *counted == name).map(|(_, value)| *value),
+        };
+        if let Some(value) = value {
+            head(&mut text, metric);
+            let _ = writeln!(text, "{} {value}", metric.name);
+        }
+    }
+    text
+}
+
+fn head(text: &mut String, metric: &Metric) {
+    let kind = match metric.kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+    };
+    let _ = writeln!(text, "# HELP {} {}\n# TYPE {} {kind}", metric.name, metric.help, metric.name);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gauges_and_counters_are_rendered_with_their_help_and_type() {
+        let gauges = Gauges { sessions: 3, http_connections: 2, revision: 17, draining: true };
+        let text = render(&gauges, &[("realtime_publishes_total", 42)]);
+        let expected = concat!(
+            "# HELP realtime_publishes_total Publishes of clients and services.\n",
+            "# TYPE realtime_publishes_total counter\n",
+            "realtime_publishes_total 42\n",
+        );
+        assert!(text.contains(expected), "{text}");
+        for line in ["realtime_sessions 3", "realtime_config_revision 17", "realtime_draining 1"] {
+            assert!(text.lines().any(|l| l == line), "{line} in {text}");
+        }
+        assert!(text.contains("realtime_build_info{version=\""), "{text}");
+        assert!(!text.contains("realtime_writes_total"), "a counter that was not read");
+    }
+
+    #[test]
+    fn names_are_unique_and_counters_end_in_total() {
+        for (i, metric) in NODE_METRICS.iter().enumerate() {
+            assert_eq!(NODE_METRICS.iter().position(|m| m.name == metric.name), Some(i));
+            assert_eq!(metric.name.ends_with("_total"), metric.kind == Kind::Counter, "{}", metric.name);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! One publish, wherever it came from: alone, in a batch or in a stream.
+
+use realtime_auth::Action;
+use realtime_proto::generated::pubsub as wire;
+use realtime_proto::ids::{hex, random};
+use realtime_proto::topic::SERVER_MESSAGE_TYPES;
+use realtime_proto::{ApiError, ErrorCode};
+use wire::publish_result::Result as WireResult;
+
+use super::caller::Credentials;
+use super::{PubSubService, audit, enabled, permit, validate};
+use crate::Publication;
+
+impl PubSubService {
+    pub(super) async fn publish_one(
+        &self,
+        credentials: &Credentials,
+        request: wire::PublishRequest,
+    ) -> Result<wire::PublishResponse, ApiError> {
+        let (app, caller) = self.admit(credentials, &request.app_id).await?;
+        validate::publish(&request, app.max_message_bytes())?;
+        permit(&caller, &app, Action::Publish { topic: &request.topic })?;
+        if SERVER_MESSAGE_TYPES.contains(&request.message_type.as_str()) {
+            let detail = format!("only the server sends messages of the type {}", request.message_type);
+            return Err(ApiError::new(ErrorCode::PermissionDenied, detail));
+        }
+        enabled(&app)?;
+        audit(&caller, &app, "Publish");
+        let id = if request.id.is_empty() { hex(&random::<16>()) } else { request.id };
+        let bytes = request.message_json.len() as u64;
+        let publication = Publication {
+            app: app.app.config.app_id.clone(),
+            topic: request.topic,
+            message: request.message_json,
+            compress: request.compress,
+            message_type: request.message_type,
+        };
+        let receipt = if request.receipt {
+            let receipt = self.shards.publish_with_receipt(publication).await?;
+            let crate::Receipt { matched, queued, dropped } = receipt;
+            Some(wire::Receipt { nodes: 1, matched, queued, dropped })
+        } else {
+            self.shards.publish(publication)?;
+            None
+        };
+        Ok(wire::PublishResponse { id, bytes, receipt })
+    }
+}
+
+/// An entry of a batch's or stream's answer.
+pub(super) fn result(published: Result<wire::PublishResponse, ApiError>) -> wire::PublishResult {
+    let result = match published {
+        Ok(response) => WireResult::Published(response),
+        Err(error) => {
+            WireResult::Failure(wire::Failure { code: error.code.name().into(), message: error.detail })
+        }
+    };
+    wire::PublishResult { result: Some(result) }
+}
