@@ -1,25 +1,41 @@
 //! The handle on the shards. Everything here may be called from any thread; nothing blocks.
 
+use std::hash::BuildHasher;
+use std::io::Write as _;
 use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use realtime_auth::{App, Identity};
+use hashbrown::DefaultHashBuilder;
+use parking_lot::Mutex;
+use realtime_auth::Identity;
 use realtime_discovery::Snapshot;
-use realtime_proto::{ApiError, AppId, ConnectionId, NodePrefix, PatternSet};
+use realtime_proto::{ApiError, AppId, CloseCode, ConnectionId, ErrorCode, NodePrefix, PatternSet, topic};
+use realtime_session::{Frame, encode, frame};
+use tokio::sync::oneshot;
+
+use crate::ids::ConnectionIds;
+pub use crate::runtime::AppRuntime;
+use crate::runtime::{AppTable, NodeUsage};
+use crate::shard::Seat;
+use crate::shard::admin::smallest;
+use crate::shard::counters::Published;
+use crate::shard::inbox::{Adoption, Command, Delivery, Inbox, Query};
+
+/// Seconds that a caller is told to wait when a shard's inbox is full: it empties in far less.
+const FULL_RETRY_SECONDS: u32 = 1;
+/// Connection ids have room for so many shards.
+const MAX_SHARDS: usize = 256;
 
 /// Sizes of the shards.
 #[derive(Debug, Clone)]
 pub struct ShardsConfig {
     /// Shard threads; 0: one per core.
     pub threads: usize,
-}
-
-/// An application in force on this node: what the front door needs before a session exists.
-#[derive(Debug)]
-pub struct AppRuntime {
-    /// The configuration with its keys.
-    pub app: Arc<App>,
 }
 
 /// A connection that the front door has authenticated and upgraded (the 101 is written).
@@ -58,153 +74,367 @@ pub struct Publication {
 
 /// Where a publish went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub struct Receipt {
+    /// Subscribers of the topic.
     pub matched: u64,
+    /// Subscribers whose queue took the frame.
     pub queued: u64,
+    /// Subscribers that were closed as slow consumers instead.
     pub dropped: u64,
 }
 
 /// Which connections to close.
 #[derive(Debug, Clone)]
-#[allow(missing_docs)]
 pub enum Target {
+    /// One.
     Connection(ConnectionId),
+    /// All of a subject.
     Subject(String),
+    /// All of the application.
     All,
 }
 
 /// A row of the connection list.
 #[derive(Debug, Clone)]
-#[allow(missing_docs)]
 pub struct ConnectionInfo {
+    /// The connection.
     pub id: ConnectionId,
+    /// Its token's subject, or its id.
     pub subject: Arc<str>,
+    /// The client's address.
     pub remote_address: IpAddr,
+    /// Milliseconds since the Unix epoch.
     pub connected_at_ms: u64,
+    /// Subscriptions but for `main` and `priv/` topics.
     pub subscriptions: u32,
 }
 
-/// The running shards. Clone by `Arc`.
+/// What the shards share with their handle.
 #[derive(Debug)]
-pub struct Shards {}
+pub(crate) struct NodeShared {
+    pub(crate) ids: ConnectionIds,
+    pub(crate) inboxes: Vec<Arc<Inbox>>,
+    pub(crate) table: ArcSwap<AppTable>,
+    published: Vec<Arc<Published>>,
+    usage: Arc<NodeUsage>,
+}
+
+/// The running shards. Clone by `Arc`; dropping the last handle stops and joins the threads.
+#[derive(Debug)]
+pub struct Shards {
+    shared: Arc<NodeShared>,
+    threads: Mutex<Vec<JoinHandle<std::io::Result<()>>>>,
+    /// Makes a new table and its announcement one step.
+    configuring: Mutex<()>,
+    placement: DefaultHashBuilder,
+    next: AtomicUsize,
+}
 
 impl Shards {
     /// Starts the threads.
     ///
     /// # Errors
     /// When the operating system gives no thread or descriptor.
-    pub fn start(_config: ShardsConfig, _prefix: NodePrefix) -> std::io::Result<Arc<Self>> {
-        todo!()
+    pub fn start(config: ShardsConfig, prefix: NodePrefix) -> std::io::Result<Arc<Self>> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = if config.threads == 0 { cores() } else { config.threads }.min(MAX_SHARDS);
+        let seats = (0..threads).map(|_| Seat::new()).collect::<Result<Vec<_>, _>>()?;
+        let shared = Arc::new(NodeShared {
+            ids: ConnectionIds::new(prefix),
+            inboxes: seats.iter().map(Seat::inbox).collect(),
+            table: ArcSwap::default(),
+            published: seats.iter().map(Seat::published).collect(),
+            usage: Arc::default(),
+        });
+        let shards = Arc::new(Self {
+            shared: shared.clone(),
+            threads: Mutex::default(),
+            configuring: Mutex::default(),
+            placement: DefaultHashBuilder::default(),
+            next: AtomicUsize::new(0),
+        });
+        for (number, seat) in (0u8..).zip(seats) {
+            let shared = shared.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("shard-{number}"))
+                .spawn(move || seat.run(number, shared))?;
+            shards.threads.lock().push(thread);
+        }
+        Ok(shards)
     }
 
     /// Puts a configuration in force: changed apps in place, sessions of removed or disabled ones closed (4004).
-    pub fn configure(&self, _snapshot: &Snapshot) {
-        todo!()
+    pub fn configure(&self, snapshot: &Snapshot) {
+        let _one_at_a_time = self.configuring.lock();
+        let next = self.shared.table.load().next(snapshot);
+        self.shared.table.store(Arc::new(next));
+        for inbox in &self.shared.inboxes {
+            inbox.push(Command::Configure);
+        }
     }
 
-    /// The application in force; lock-free.
+    /// The application in force, disabled ones too; lock-free.
     #[must_use]
-    pub fn app(&self, _id: &str) -> Option<Arc<AppRuntime>> {
-        todo!()
+    pub fn app(&self, id: &str) -> Option<Arc<AppRuntime>> {
+        self.shared.table.load().by_id(id).cloned()
     }
 
     /// Reserves a place under the app's and the node's connection limits and hands the connection to a shard.
     ///
     /// # Errors
-    /// `connection_limit`, or `unavailable` when the shard's inbox is full; the socket is closed then.
-    pub fn adopt(&self, _arrival: Arrival) -> Result<(), ApiError> {
-        todo!()
+    /// `connection_limit`; the socket is closed with 4429 then.
+    pub fn adopt(&self, mut arrival: Arrival) -> Result<(), ApiError> {
+        let reservation = match arrival.app.reserve(&self.shared.usage) {
+            Ok(reservation) => reservation,
+            Err(refusal) => {
+                let code = CloseCode::Refused(refusal.code.http_status());
+                let mut close = Vec::new();
+                frame::write_close(&mut close, code.code(), &refusal.detail);
+                // The socket is fresh and takes a few bytes; if not, the client sees the connection end.
+                let _ = arrival.socket.write(&close);
+                return Err(refusal);
+            }
+        };
+        let shard = self.place(&arrival);
+        self.shared.inboxes[shard].push(Command::Adopt(Box::new(Adoption { arrival, reservation })));
+        Ok(())
+    }
+
+    /// With a limit per subject all connections of a subject are on one shard, which then knows the limit alone;
+    /// otherwise shards take turns.
+    fn place(&self, arrival: &Arrival) -> usize {
+        let shards = self.shared.inboxes.len();
+        match &arrival.identity.subject {
+            Some(subject) if arrival.app.limits.connections_per_subject > 0 => {
+                let hash = self.placement.hash_one((arrival.app.slot, subject));
+                (hash % shards as u64) as usize
+            }
+            _ => self.next.fetch_add(1, Ordering::Relaxed) % shards,
+        }
     }
 
     /// Whether `adopt` would find a place, for a refusal before the upgrade.
     ///
     /// # Errors
     /// `connection_limit`.
-    pub fn check_limits(&self, _app: &AppRuntime) -> Result<(), ApiError> {
-        todo!()
+    pub fn check_limits(&self, app: &AppRuntime) -> Result<(), ApiError> {
+        app.check_limits(&self.shared.usage)
     }
 
     /// Hands a publish to every shard. Order per caller is kept.
     ///
     /// # Errors
-    /// `unavailable` when a shard's inbox is full: then no shard got it.
-    pub fn publish(&self, _publication: Publication) -> Result<(), ApiError> {
-        todo!()
+    /// `app_not_found`, or `unavailable` when a shard's inbox is full: then no shard got it.
+    pub fn publish(&self, publication: Publication) -> Result<(), ApiError> {
+        self.hand_out(publication, |_| None)
     }
 
     /// The same, answered by every shard.
     ///
     /// # Errors
     /// As [`Self::publish`].
-    pub async fn publish_with_receipt(&self, _publication: Publication) -> Result<Receipt, ApiError> {
-        todo!()
+    pub async fn publish_with_receipt(&self, publication: Publication) -> Result<Receipt, ApiError> {
+        let mut answers = Vec::new();
+        self.hand_out(publication, |_| {
+            let (answer, receiver) = oneshot::channel();
+            answers.push(receiver);
+            Some(answer)
+        })?;
+        let mut sum = Receipt::default();
+        for answer in answers {
+            let receipt = answer.await.map_err(|_| stopped())?;
+            sum.matched += receipt.matched;
+            sum.queued += receipt.queued;
+            sum.dropped += receipt.dropped;
+        }
+        Ok(sum)
+    }
+
+    fn hand_out(
+        &self,
+        publication: Publication,
+        mut receipt: impl FnMut(usize) -> Option<oneshot::Sender<Receipt>>,
+    ) -> Result<(), ApiError> {
+        let table = self.shared.table.load();
+        let app = table.by_id(publication.app.as_str());
+        let app = app.ok_or_else(|| ApiError::new(ErrorCode::AppNotFound, "no such application"))?;
+        let delivery = delivery(app.slot, &publication);
+        let inboxes = &self.shared.inboxes;
+        for (number, inbox) in inboxes.iter().enumerate() {
+            if !inbox.reserve(1) {
+                inboxes[..number].iter().for_each(|reserved| reserved.release(1));
+                let why = "the node has more publishes queued than it can hold";
+                return Err(ApiError::new(ErrorCode::Unavailable, why).retry_after(FULL_RETRY_SECONDS));
+            }
+        }
+        for (number, inbox) in inboxes.iter().enumerate() {
+            let delivery = delivery.clone();
+            inbox.push(Command::Publish { delivery, first: number == 0, receipt: receipt(number) });
+        }
+        Ok(())
     }
 
     /// Unsubscribes a subject's connections from matching topics; returns the number of subscriptions removed.
     ///
     /// # Errors
     /// `unavailable` when the shards are gone.
-    pub async fn unsubscribe(&self, _app: &AppId, _subject: &str, _patterns: PatternSet) -> Result<u64, ApiError> {
-        todo!()
+    pub async fn unsubscribe(
+        &self,
+        app: &AppId,
+        subject: &str,
+        patterns: PatternSet,
+    ) -> Result<u64, ApiError> {
+        let patterns = Arc::new(patterns);
+        let counts = self.ask(|reply| Command::Unsubscribe {
+            app: app.clone(),
+            subject: subject.to_owned(),
+            patterns: patterns.clone(),
+            reply,
+        });
+        Ok(counts.await?.into_iter().sum())
     }
 
     /// Closes connections with 4003; returns how many.
     ///
     /// # Errors
     /// `unavailable` when the shards are gone.
-    pub async fn disconnect(&self, _app: &AppId, _target: Target) -> Result<u64, ApiError> {
-        todo!()
+    pub async fn disconnect(&self, app: &AppId, target: Target) -> Result<u64, ApiError> {
+        let counts =
+            self.ask(|reply| Command::Disconnect { app: app.clone(), target: target.clone(), reply });
+        Ok(counts.await?.into_iter().sum())
     }
 
-    /// Connections of an app in id order, after `cursor`, at most `limit`; `subject` filters.
+    /// Connections of an app in id order, after `after`, at most `limit`; `subject` filters.
     ///
     /// # Errors
     /// `unavailable` when the shards are gone.
     pub async fn connections(
         &self,
-        _app: &AppId,
-        _subject: Option<&str>,
-        _after: Option<ConnectionId>,
-        _limit: usize,
+        app: &AppId,
+        subject: Option<&str>,
+        after: Option<ConnectionId>,
+        limit: usize,
     ) -> Result<Vec<ConnectionInfo>, ApiError> {
-        todo!()
+        let pages = self.ask(|reply| Command::Connections {
+            query: Query { app: app.clone(), limit },
+            subject: subject.map(str::to_owned),
+            after,
+            reply,
+        });
+        let mut found: Vec<ConnectionInfo> = pages.await?.into_iter().flatten().collect();
+        smallest(&mut found, limit, |c| c.id);
+        Ok(found)
     }
 
-    /// Topics of an app (not `priv/`) with their subscriber counts, in name order, after `cursor`, at most `limit`.
+    /// Topics of an app (not `priv/`) with their subscriber counts, in name order, after `after`, at most `limit`.
     ///
     /// # Errors
     /// `unavailable` when the shards are gone.
     pub async fn topics(
         &self,
-        _app: &AppId,
-        _prefix: &str,
-        _after: Option<&str>,
-        _limit: usize,
+        app: &AppId,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
     ) -> Result<Vec<(String, u64)>, ApiError> {
-        todo!()
+        let pages = self.ask(|reply| Command::Topics {
+            query: Query { app: app.clone(), limit },
+            prefix: prefix.to_owned(),
+            after: after.map(str::to_owned),
+            reply,
+        });
+        // The first `limit` names of all shards together are among the first `limit` of each.
+        let mut sums = std::collections::BTreeMap::new();
+        for (name, subscribers) in pages.await?.into_iter().flatten() {
+            *sums.entry(name).or_insert(0) += subscribers;
+        }
+        Ok(sums.into_iter().take(limit).collect())
     }
 
-    /// Open sessions on this node.
+    /// Puts one question to every shard.
+    async fn ask<T>(
+        &self,
+        mut command: impl FnMut(oneshot::Sender<T>) -> Command,
+    ) -> Result<Vec<T>, ApiError> {
+        let mut answers = Vec::new();
+        for inbox in &self.shared.inboxes {
+            let (reply, answer) = oneshot::channel();
+            inbox.push(command(reply));
+            answers.push(answer);
+        }
+        let mut results = Vec::new();
+        for answer in answers {
+            results.push(answer.await.map_err(|_| stopped())?);
+        }
+        Ok(results)
+    }
+
+    /// Open sessions on this node, those that wait for their subject's limit included.
     #[must_use]
     pub fn open_sessions(&self) -> u64 {
-        todo!()
+        self.shared.usage.sessions()
     }
 
     /// Closes every session with 1001, spread evenly over `over`; resolves when none is left. Dropping the
     /// future does not stop it; [`Self::cancel_drain`] does.
-    pub async fn drain(&self, _over: std::time::Duration) {
-        todo!()
+    pub async fn drain(&self, over: Duration) {
+        let mut waits = Vec::new();
+        for inbox in &self.shared.inboxes {
+            let (done, wait) = oneshot::channel();
+            inbox.push(Command::Drain { over, done });
+            waits.push(wait);
+        }
+        for wait in waits {
+            // The shard says that it is done by dropping its end.
+            let _ = wait.await;
+        }
     }
 
     /// Stops a drain that is under way (`realtime undrain`).
     pub fn cancel_drain(&self) {
-        todo!()
+        for inbox in &self.shared.inboxes {
+            inbox.push(Command::CancelDrain);
+        }
     }
 
     /// Counters summed over the shards, by metric name.
     #[must_use]
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
-        todo!()
+        let mut sums = Vec::new();
+        for published in &self.shared.published {
+            published.add_to(&mut sums);
+        }
+        sums
     }
+}
+
+impl Drop for Shards {
+    fn drop(&mut self) {
+        for inbox in &self.shared.inboxes {
+            inbox.push(Command::Stop);
+        }
+        for thread in self.threads.lock().drain(..) {
+            match thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a shard's poller failed"),
+                Err(_) => tracing::error!("a shard panicked"),
+            }
+        }
+    }
+}
+
+fn stopped() -> ApiError {
+    ApiError::new(ErrorCode::Unavailable, "the node is stopping")
+}
+
+/// Encodes a service's publish, once for all shards.
+fn delivery(slot: u32, publication: &Publication) -> Delivery {
+    let message_type = match publication.message_type.as_str() {
+        "" => topic::BROADCAST,
+        named => named,
+    };
+    let mut json = Vec::with_capacity(publication.message.len() + publication.topic.len() + 64);
+    encode::service_publish(&mut json, &publication.topic, message_type, &publication.message);
+    let frame = if publication.compress { Frame::compressible(&json) } else { Frame::text(&json) };
+    Delivery { slot, topic: publication.topic.as_str().into(), frame }
 }

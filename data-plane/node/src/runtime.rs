@@ -1,0 +1,217 @@
+//! Applications as this node runs them: configuration, the limits that follow from it, and what is in use.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use realtime_auth::App;
+use realtime_discovery::Snapshot;
+use realtime_proto::settings::{Limits, Tier};
+use realtime_proto::{ApiError, AppId, ErrorCode, Settings};
+use realtime_session::Policy;
+
+/// Seconds that a client over a connection limit is told to wait: long enough not to be a load by itself.
+const LIMIT_RETRY_SECONDS: u32 = 10;
+
+/// An application in force on this node: what the front door needs before a session exists, and what
+/// sessions share.
+#[derive(Debug)]
+pub struct AppRuntime {
+    /// The configuration with its keys.
+    pub app: Arc<App>,
+    /// Names the application's period of being enabled; never used again.
+    pub(crate) slot: u32,
+    pub(crate) policy: Policy,
+    pub(crate) tier: Tier,
+    pub(crate) limits: Limits,
+    pub(crate) usage: Arc<AppUsage>,
+}
+
+/// What an application has in use on this node; lives as long as its slot.
+#[derive(Debug, Default)]
+pub(crate) struct AppUsage {
+    connections: AtomicU64,
+    /// Topics with a subscriber, by the number of shards that have one. Changed only when a shard's first
+    /// subscription of a topic comes or its last one goes, never on a delivery.
+    topics: Mutex<HashMap<Arc<str>, u32>>,
+}
+
+/// What the node has in use.
+#[derive(Debug, Default)]
+pub(crate) struct NodeUsage {
+    sessions: AtomicU64,
+}
+
+impl NodeUsage {
+    pub(crate) fn sessions(&self) -> u64 {
+        self.sessions.load(Ordering::Relaxed)
+    }
+}
+
+/// A place under the application's and the node's connection limits; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    app: Arc<AppUsage>,
+    node: Arc<NodeUsage>,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.app.connections.fetch_sub(1, Ordering::AcqRel);
+        self.node.sessions.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl AppRuntime {
+    /// Longest message of this application's clients and services, in bytes.
+    #[must_use]
+    pub fn max_message_bytes(&self) -> u32 {
+        self.limits.max_message_bytes
+    }
+
+    /// Whether messages must also reach a target that this release does not serve.
+    pub(crate) fn has_forwarders(&self) -> bool {
+        let config = &self.app.config;
+        let amazon = [&config.amazon_sns_forwarder, &config.amazon_sqs_forwarder];
+        config.enable_inbound_stream || amazon.into_iter().flatten().any(|forwarder| forwarder.enabled)
+    }
+
+    /// Takes a place under both connection limits.
+    pub(crate) fn reserve(&self, node: &Arc<NodeUsage>) -> Result<Reservation, ApiError> {
+        let in_app = self.usage.connections.fetch_add(1, Ordering::AcqRel);
+        let on_node = node.sessions.fetch_add(1, Ordering::AcqRel);
+        let reservation = Reservation { app: self.usage.clone(), node: node.clone() };
+        self.check(in_app, on_node)?;
+        Ok(reservation)
+    }
+
+    /// Whether [`Self::reserve`] would succeed.
+    pub(crate) fn check_limits(&self, node: &NodeUsage) -> Result<(), ApiError> {
+        self.check(self.usage.connections.load(Ordering::Relaxed), node.sessions())
+    }
+
+    fn check(&self, in_app: u64, on_node: u64) -> Result<(), ApiError> {
+        let refuse = |what: &str, limit: u64| {
+            let detail = format!("the {what} has reached its limit of {limit} connections");
+            Err(ApiError::new(ErrorCode::ConnectionLimit, detail).retry_after(LIMIT_RETRY_SECONDS))
+        };
+        if is_reached(self.tier.max_connections, in_app) {
+            return refuse("application", self.tier.max_connections);
+        }
+        if is_reached(self.limits.node_max_connections, on_node) {
+            return refuse("node", self.limits.node_max_connections);
+        }
+        Ok(())
+    }
+}
+
+/// Whether `used` leaves no room under a limit; 0 is no limit (protocol.md 6).
+pub(crate) fn is_reached(limit: u64, used: u64) -> bool {
+    limit != 0 && used >= limit
+}
+
+impl AppUsage {
+    /// Notes a shard's first subscription of a topic; `false` when the tier allows no further topic.
+    pub(crate) fn add_topic(&self, name: &Arc<str>, max: u64) -> bool {
+        let mut topics = self.topics.lock();
+        if let Some(shards) = topics.get_mut(name) {
+            *shards += 1;
+            return true;
+        }
+        if is_reached(max, topics.len() as u64) {
+            return false;
+        }
+        topics.insert(name.clone(), 1);
+        true
+    }
+
+    /// Notes that a shard's last subscription of a topic is gone.
+    pub(crate) fn remove_topic(&self, name: &str) {
+        let mut topics = self.topics.lock();
+        if let Some(shards) = topics.get_mut(name) {
+            *shards -= 1;
+            if *shards == 0 {
+                topics.remove(name);
+            }
+        }
+    }
+}
+
+/// The applications in force: an immutable value that is replaced as a whole.
+#[derive(Debug, Default)]
+pub(crate) struct AppTable {
+    /// Every application, disabled ones too.
+    by_id: HashMap<AppId, Arc<AppRuntime>>,
+    /// Enabled ones by slot.
+    by_slot: HashMap<u32, Arc<AppRuntime>>,
+    pub(crate) settings: Arc<Settings>,
+    /// Counts slots that went: sessions need to be looked through only when it changes.
+    pub(crate) gone: u64,
+    /// Counts changes that may bring a session's timer forward.
+    pub(crate) timers: u64,
+    next_slot: u32,
+}
+
+impl AppTable {
+    pub(crate) fn by_id(&self, id: &str) -> Option<&Arc<AppRuntime>> {
+        self.by_id.get(id)
+    }
+
+    #[inline]
+    pub(crate) fn by_slot(&self, slot: u32) -> Option<&Arc<AppRuntime>> {
+        self.by_slot.get(&slot)
+    }
+
+    /// The table for a snapshot: what did not change keeps its value, what was enabled again gets a new slot.
+    pub(crate) fn next(&self, snapshot: &Snapshot) -> Self {
+        let same_settings = self.settings == snapshot.settings;
+        let mut next = Self {
+            settings: snapshot.settings.clone(),
+            gone: self.gone,
+            timers: self.timers + u64::from(self.settings.limits != snapshot.settings.limits),
+            next_slot: self.next_slot,
+            ..Self::default()
+        };
+        for (id, app) in &snapshot.apps {
+            let old = self.by_id.get(id);
+            let runtime = match old {
+                Some(old) if same_settings && Arc::ptr_eq(&old.app, app) => old.clone(),
+                _ => Arc::new(next.runtime(app, old, &snapshot.settings)),
+            };
+            let expiry = |app: &AppRuntime| app.app.config.disconnect_on_token_expiry;
+            next.timers += u64::from(old.is_some_and(|old| expiry(old) != expiry(&runtime)));
+            if runtime.app.config.enabled {
+                next.by_slot.insert(runtime.slot, runtime.clone());
+            }
+            next.by_id.insert(id.clone(), runtime);
+        }
+        next.gone += self.by_slot.keys().filter(|slot| !next.by_slot.contains_key(slot)).count() as u64;
+        next
+    }
+
+    fn runtime(&mut self, app: &Arc<App>, old: Option<&Arc<AppRuntime>>, settings: &Settings) -> AppRuntime {
+        let config = &app.config;
+        let kept = old.filter(|old| old.app.config.enabled && config.enabled);
+        let slot = kept.map_or(self.next_slot, |old| old.slot);
+        if kept.is_none() {
+            self.next_slot += 1;
+        }
+        // The control plane refuses settings that lack a tier in use; should it happen, the tightest default holds.
+        let tier = settings.tiers.get(&config.tier).copied();
+        let tier = tier.unwrap_or_else(|| Settings::default().tiers.get("free").copied().unwrap_or_default());
+        AppRuntime {
+            app: app.clone(),
+            slot,
+            policy: Policy {
+                max_message_bytes: settings.limits.max_message_bytes,
+                messages_per_second: tier.messages_per_second,
+                inbound_enabled: config.inbound_enabled(),
+                refused_subscription: config.refused_subscription_policy,
+            },
+            tier,
+            limits: settings.limits,
+            usage: kept.map_or_else(Arc::default, |old| old.usage.clone()),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What administrators ask of a shard: lists, unsubscribing, disconnecting, drain.
+
+use realtime_proto::{CloseCode, ConnectionId, PatternSet, topic};
+
+use super::connection::Connection;
+use super::hub::Hub;
+use super::inbox::{Command, Query};
+use crate::shards::{ConnectionInfo, Target};
+
+impl Hub {
+    /// Applies a command that is neither a publish nor an arrival. An asker that has gone gets no answer.
+    pub(super) fn administer(&mut self, command: Command) {
+        match command {
+            Command::Configure => self.take_table(),
+            Command::Unsubscribe { app, subject, patterns, reply } => {
+                let _ = reply.send(self.unsubscribe_subject(app.as_str(), &subject, &patterns));
+            }
+            Command::Disconnect { app, target, reply } => {
+                let _ = reply.send(self.disconnect(app.as_str(), &target));
+            }
+            Command::Connections { query, subject, after, reply } => {
+                let _ = reply.send(self.list_connections(&query, subject.as_deref(), after));
+            }
+            Command::Topics { query, prefix, after, reply } => {
+                let _ = reply.send(self.list_topics(&query, &prefix, after.as_deref()));
+            }
+            Command::Drain { over, done } => self.start_drain(over, done),
+            Command::CancelDrain => self.cancel_drain(),
+            // The shard's loop takes these itself.
+            Command::Adopt(_) | Command::Publish { .. } | Command::Batch(_) | Command::Stop => {}
+        }
+    }
+
+    fn unsubscribe_subject(&mut self, app: &str, subject: &str, patterns: &PatternSet) -> u64 {
+        let Some(app) = self.table.by_id(app).cloned() else { return 0 };
+        let connections: Vec<u32> = self.subjects.of(app.slot, subject, &self.connections).collect();
+        let mut removed = 0;
+        for index in connections {
+            let Some(connection) = self.connections.get(index) else { continue };
+            let matching: Vec<_> = self
+                .topics
+                .names(&connection.subscriptions)
+                .filter(|(_, name)| patterns.matches(name))
+                .map(|(number, name)| (number, name.clone()))
+                .collect();
+            for (number, name) in matching {
+                removed += u64::from(self.remove_subscription(index, &app, number, &name));
+            }
+        }
+        removed
+    }
+
+    fn disconnect(&mut self, app: &str, target: &Target) -> u64 {
+        let Some(slot) = self.table.by_id(app).map(|app| app.slot) else { return 0 };
+        let chosen = |c: &Connection| {
+            c.slot == slot
+                && match target {
+                    Target::Connection(id) => c.id == *id,
+                    Target::Subject(subject) => *c.subject == **subject,
+                    Target::All => true,
+                }
+        };
+        self.end_where(chosen, CloseCode::Administrator)
+    }
+
+    fn list_connections(
+        &self,
+        query: &Query,
+        subject: Option<&str>,
+        after: Option<ConnectionId>,
+    ) -> Vec<ConnectionInfo> {
+        let Some(slot) = self.table.by_id(query.app.as_str()).map(|app| app.slot) else { return Vec::new() };
+        let mut found: Vec<&Connection> = self
+            .connections
+            .iter()
+            .map(|(_, c)| c)
+            .filter(|c| c.slot == slot && c.is_open())
+            .filter(|c| after.is_none_or(|after| c.id > after))
+            .filter(|c| subject.is_none_or(|subject| *c.subject == *subject))
+            .collect();
+        smallest(&mut found, query.limit, |c| c.id);
+        found
+            .into_iter()
+            .map(|c| ConnectionInfo {
+                id: c.id,
+                subject: c.subject.clone(),
+                remote_address: c.remote_address,
+                connected_at_ms: c.connected_at_ms,
+                subscriptions: c.counted_subscriptions() as u32,
+            })
+            .collect()
+    }
+
+    fn list_topics(&self, query: &Query, prefix: &str, after: Option<&str>) -> Vec<(String, u64)> {
+        let Some(slot) = self.table.by_id(query.app.as_str()).map(|app| app.slot) else { return Vec::new() };
+        let mut found: Vec<(&str, u64)> = self
+            .topics
+            .of_app(slot)
+            .map(|t| (&*t.name, t.members.len() as u64))
+            .filter(|(name, _)| name.starts_with(prefix) && !topic::is_private(name))
+            .filter(|(name, _)| after.is_none_or(|after| *name > after))
+            .collect();
+        smallest(&mut found, query.limit, |t| t.0);
+        found.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+    }
+}
+
+/// Keeps the `limit` smallest, in order, without sorting the rest.
+pub(crate) fn smallest<T, K: Ord>(items: &mut Vec<T>, limit: usize, key: impl Fn(&T) -> K) {
+    if items.len() > limit {
+        items.select_nth_unstable_by(limit, |a, b| key(a).cmp(&key(b)));
+        items.truncate(limit);
+    }
+    items.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
+}

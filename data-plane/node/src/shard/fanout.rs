@@ -1,0 +1,207 @@
+//! Fan-out: a publish to its subscribers on this shard and to the other shards, and the end of a turn.
+
+use std::sync::Arc;
+
+use realtime_proto::{ConnectionId, topic};
+use realtime_session::{Deflater, Frame};
+
+use super::connection::{Ending, Phase};
+use super::hub::Hub;
+use super::output::{Flushed, FrameIndex, Turn};
+use super::poller::Interest;
+use crate::shard::inbox::{Command, Delivery};
+use crate::shards::Receipt;
+
+/// The wire variants of one frame, each made known to the turn when the first receiver needs it.
+struct Variants<'a> {
+    frame: &'a Frame,
+    two: bool,
+    plain: Option<FrameIndex>,
+    deflated: Option<FrameIndex>,
+}
+
+impl<'a> Variants<'a> {
+    fn new(frame: &'a Frame) -> Self {
+        Self { frame, two: frame.has_deflated_variant(), plain: None, deflated: None }
+    }
+
+    #[inline]
+    fn index(&mut self, deflate: bool, turn: &mut Turn, deflater: &mut Deflater) -> FrameIndex {
+        if self.two && deflate {
+            *self.deflated.get_or_insert_with(|| turn.add(self.frame.deflated(deflater).clone()))
+        } else {
+            *self.plain.get_or_insert_with(|| turn.add(self.frame.plain().clone()))
+        }
+    }
+}
+
+impl Hub {
+    /// Delivers what came through the inbox.
+    pub(super) fn deliver(&mut self, delivery: &Delivery) -> Receipt {
+        if self.table.by_slot(delivery.slot).is_none() {
+            return Receipt::default();
+        }
+        self.fan_out(delivery.slot, &delivery.topic, &delivery.frame)
+    }
+
+    /// Queues a frame for every subscriber on this shard.
+    pub(super) fn fan_out(&mut self, slot: u32, name: &str, frame: &Frame) -> Receipt {
+        let before = frame.encodings();
+        let mut variants = Variants::new(frame);
+        let receipt = match name.strip_prefix(topic::PRIVATE_PREFIX) {
+            Some(whose) => self.fan_out_private(slot, whose, &mut variants),
+            None => self.fan_out_topic(slot, name, &mut variants),
+        };
+        self.cells.deliveries += receipt.queued;
+        // The plain variant was encoded where the publish started; a deflated one at its first receiver.
+        if frame.encodings() != before {
+            self.count_frame(frame.plain().len());
+        }
+        receipt
+    }
+
+    fn fan_out_topic(&mut self, slot: u32, name: &str, variants: &mut Variants<'_>) -> Receipt {
+        let Some(number) = self.topics.find(slot, name) else { return Receipt::default() };
+        let mut receipt = Receipt::default();
+        let count = self.topics.topic(number).members.len();
+        for at in 0..count {
+            let index = self.topics.topic(number).members[at].connection;
+            self.put(index, variants, &mut receipt);
+        }
+        receipt
+    }
+
+    /// `priv/X`: X is a connection of this node, or else a subject.
+    fn fan_out_private(&mut self, slot: u32, whose: &str, variants: &mut Variants<'_>) -> Receipt {
+        let mut receipt = Receipt::default();
+        if let Some(id) = ConnectionId::parse(whose).filter(|id| self.shared.ids.owns(*id)) {
+            if let Some(index) = self.find_connection(slot, id) {
+                self.put(index, variants, &mut receipt);
+            }
+            return receipt;
+        }
+        let mut next = self.subjects.newest(slot, whose, &self.connections);
+        while let Some(index) = next {
+            self.put(index, variants, &mut receipt);
+            next = self.subjects.older(index, &self.connections);
+        }
+        receipt
+    }
+
+    /// The open connection of that id on this shard, in that application.
+    pub(super) fn find_connection(&self, slot: u32, id: ConnectionId) -> Option<u32> {
+        let (shard, index) = self.shared.ids.place(id)?;
+        let connection = self.connections.get(index).filter(|_| shard == self.number)?;
+        (connection.id == id && connection.slot == slot).then_some(index)
+    }
+
+    #[inline]
+    fn put(&mut self, index: u32, variants: &mut Variants<'_>, receipt: &mut Receipt) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if !connection.is_open() {
+            return;
+        }
+        receipt.matched += 1;
+        let frame = variants.index(connection.session.deflate(), &mut self.turn, &mut self.deflater);
+        let write_early = self.turn.enqueue(index, &mut connection.output, frame);
+        if write_early && !self.write_now(index) {
+            receipt.dropped += 1;
+        } else {
+            receipt.queued += 1;
+        }
+    }
+
+    /// Puts a publish that started here into the outboxes of the other shards.
+    pub(super) fn relay(&mut self, slot: u32, name: &str, frame: &Frame) {
+        self.count_frame(frame.plain().len());
+        if self.outboxes.len() < 2 {
+            return;
+        }
+        let whose = name.strip_prefix(topic::PRIVATE_PREFIX).and_then(ConnectionId::parse);
+        let target = whose.and_then(|id| self.shared.ids.place(id)).map(|(shard, _)| shard);
+        let topic: Arc<str> = name.into();
+        for (shard, outbox) in (0u8..).zip(&mut self.outboxes) {
+            if shard != self.number && target.is_none_or(|t| t == shard) {
+                outbox.push(Delivery { slot, topic: topic.clone(), frame: frame.clone() });
+            }
+        }
+    }
+
+    /// Whether another shard has not taken the last batch.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.outboxes.iter().any(|outbox| !outbox.is_empty())
+    }
+
+    /// One batch and one wake for each other shard. A batch that finds no room stays, and the shard stalls.
+    fn send_outboxes(&mut self) {
+        for (outbox, inbox) in self.outboxes.iter_mut().zip(&self.shared.inboxes) {
+            if !outbox.is_empty() && inbox.reserve(outbox.len()) {
+                inbox.push(Command::Batch(std::mem::take(outbox)));
+            }
+        }
+    }
+
+    /// Ends what ended, hands over batches, then writes each dirty connection once.
+    pub(super) fn finish_turn(&mut self) {
+        loop {
+            self.answer_waiting();
+            self.reap();
+            self.send_outboxes();
+            let dirty = self.turn.take_dirty();
+            for &index in &dirty {
+                self.write_now(index);
+            }
+            self.turn.end(dirty);
+            if self.ended.is_empty() && self.alive.is_empty() && self.turn.is_clean() {
+                break;
+            }
+        }
+        self.turn_is_over();
+    }
+
+    /// Writes a connection's queue; `false` when that was its end.
+    pub(super) fn write_now(&mut self, index: u32) -> bool {
+        let Some(connection) = self.connections.get_mut(index) else { return false };
+        let flushed = self.turn.write(&mut connection.output, &connection.socket, &mut self.cells);
+        self.settle(index, flushed)
+    }
+
+    /// Goes on writing to a connection whose socket takes bytes again.
+    pub(super) fn on_writable(&mut self, index: u32) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        let flushed = connection.output.write_backlog(&connection.socket, &mut self.cells);
+        self.settle(index, flushed);
+    }
+
+    /// Draws the consequences of a write: watches a blocked socket, judges the cap, ends the broken, and hangs up
+    /// on a closing connection whose last frame is out. `false` when the connection ends.
+    fn settle(&mut self, index: u32, flushed: Flushed) -> bool {
+        let Some(token) = self.connections.token(index) else { return false };
+        let Some(connection) = self.connections.get_mut(index) else { return false };
+        if flushed == Flushed::Broken {
+            self.end(index, Ending::Gone);
+            return false;
+        }
+        let blocked = flushed == Flushed::Blocked;
+        if blocked != connection.watched_writable {
+            let interest = if blocked { Interest::ReadWrite } else { Interest::Read };
+            if self.poller.watch(&connection.socket, token, interest).is_err() {
+                self.end(index, Ending::Gone);
+                return false;
+            }
+            connection.watched_writable = blocked;
+        }
+        if let Phase::Closing { .. } = connection.phase {
+            if !blocked {
+                self.hang_up(index);
+            }
+            return false;
+        }
+        let cap = self.table.settings.limits.max_unsent_bytes as usize;
+        if blocked && cap != 0 && connection.output.unsent() > cap {
+            self.end(index, Ending::Close(realtime_proto::CloseCode::SlowConsumer));
+            return false;
+        }
+        true
+    }
+}

@@ -1,0 +1,466 @@
+//! The state of a shard and the step `event → apply`; what it puts into queues is written by `finish_turn`.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use realtime_proto::app::AckFormat;
+use realtime_proto::{ErrorCode, topic};
+use realtime_session::{Codec, Deflater, Event, Frame, Input, encode, frame};
+
+use super::connection::{Connection, Ending, Phase};
+use super::counters::Cells;
+use super::lifecycle::Drain;
+use super::output::Turn;
+use super::poller::{self, Poller, Readiness, Transfer};
+use super::slab::{Slab, Token};
+use super::subjects::Subjects;
+use super::topics::Topics;
+use super::wheel::Wheel;
+use crate::runtime::{AppRuntime, AppTable};
+use crate::shard::inbox::Delivery;
+use crate::shards::NodeShared;
+
+/// Frames and bytes of frames after which a turn takes nothing more in.
+const TURN_FRAMES: usize = 4096;
+const TURN_BYTES: usize = 1 << 20;
+
+/// Everything that a shard owns.
+pub(super) struct Hub {
+    pub(super) number: u8,
+    pub(super) shared: Arc<NodeShared>,
+    pub(super) table: Arc<AppTable>,
+    pub(super) poller: Poller,
+    pub(super) connections: Slab<Connection>,
+    pub(super) topics: Topics,
+    pub(super) subjects: Subjects,
+    pub(super) turn: Turn,
+    pub(super) cells: Cells,
+    pub(super) wheel: Wheel,
+    pub(super) deflater: Deflater,
+    /// Connections whose end has been decided in this turn.
+    pub(super) ended: Vec<u32>,
+    /// Connections in phase `Waiting`.
+    pub(super) waiting: Vec<Token>,
+    /// Probed connections that have given a sign of life in this turn.
+    pub(super) alive: Vec<u32>,
+    pub(super) drain: Option<Drain>,
+    /// Publishes for the other shards, by shard.
+    pub(super) outboxes: Vec<Vec<Delivery>>,
+    pub(super) now_ms: u64,
+    pub(super) random: Random,
+    scratch: Vec<u8>,
+    turn_bytes: usize,
+}
+
+impl Hub {
+    pub(super) fn new(number: u8, poller: Poller, shared: Arc<NodeShared>) -> Self {
+        let outboxes = shared.inboxes.iter().map(|_| Vec::new()).collect();
+        Self {
+            number,
+            shared,
+            table: Arc::default(),
+            poller,
+            connections: Slab::new(),
+            topics: Topics::new(),
+            subjects: Subjects::new(),
+            turn: Turn::new(),
+            cells: Cells::default(),
+            wheel: Wheel::new(),
+            deflater: Deflater::new(),
+            ended: Vec::new(),
+            waiting: Vec::new(),
+            alive: Vec::new(),
+            drain: None,
+            outboxes,
+            now_ms: 0,
+            random: Random::new(),
+            scratch: Vec::new(),
+            turn_bytes: 0,
+        }
+    }
+
+    pub(super) fn set_now(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+    }
+
+    pub(super) fn turn_is_full(&self) -> bool {
+        self.turn_bytes > TURN_BYTES || self.turn.frames() > TURN_FRAMES
+    }
+
+    pub(super) fn turn_is_over(&mut self) {
+        self.turn_bytes = 0;
+    }
+
+    /// Reads from or writes to a connection that the poller reported.
+    pub(super) fn on_ready(&mut self, ready: Readiness, buffer: &mut [u8], codec: &mut Codec) {
+        if !self.connections.is_live(ready.token) {
+            return;
+        }
+        let index = ready.token.index;
+        if ready.writable {
+            self.on_writable(index);
+        }
+        if ready.readable {
+            self.on_readable(index, buffer, codec);
+        }
+    }
+
+    fn on_readable(&mut self, index: u32, buffer: &mut [u8], codec: &mut Codec) {
+        let Some(connection) = self.connections.get(index) else { return };
+        if matches!(connection.phase, Phase::Waiting(_)) {
+            // Nothing is read from it: the poller reports only that it is broken.
+            return self.end(index, Ending::Gone);
+        }
+        match poller::read(&connection.socket, buffer) {
+            Transfer::Blocked => {}
+            Transfer::Done(0) | Transfer::Broken => self.end(index, Ending::Gone),
+            Transfer::Done(n) => {
+                self.cells.bytes_received += n as u64;
+                self.receive(index, &mut buffer[..n], codec);
+            }
+        }
+    }
+
+    /// Hands bytes of a client to its session and applies what comes out.
+    pub(super) fn receive(&mut self, index: u32, bytes: &mut [u8], codec: &mut Codec) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        if !matches!(connection.phase, Phase::Open) {
+            return;
+        }
+        connection.last_seen_ms = self.now_ms;
+        if std::mem::take(&mut connection.probed) {
+            self.alive.push(index);
+        }
+        let slot = connection.slot;
+        let mut input = Input::new(bytes);
+        while let Some(connection) = self.connections.get_mut(index).filter(|c| c.ending.is_none()) {
+            let Some(app) = self.table.by_slot(slot) else { return };
+            let permissions = &connection.identity.permissions;
+            let event = connection.session.next(self.now_ms, &app.policy, permissions, &mut input, codec);
+            let Some(event) = event else { return };
+            self.cells.frames_received += 1;
+            let app = app.clone();
+            self.apply(index, &app, event);
+        }
+    }
+
+    fn apply(&mut self, index: u32, app: &Arc<AppRuntime>, event: Event<'_>) {
+        match event {
+            Event::Publish { topic, payload, id, message_type, compress } => {
+                let message =
+                    Message { payload, id: id.as_deref(), message_type: message_type.as_deref(), compress };
+                self.publish(index, app, &topic, message);
+            }
+            Event::Message { payload, id, message_type, compress } => {
+                let message =
+                    Message { payload, id: id.as_deref(), message_type: message_type.as_deref(), compress };
+                self.inbound_message(index, app, message);
+            }
+            Event::Subscribe { topic } => self.subscribe(index, app, &topic),
+            Event::Unsubscribe { topic } => self.unsubscribe(index, app, &topic),
+            Event::Refused { code, message, id, topic } => {
+                self.refuse(index, code, message, id.as_deref(), topic.as_deref());
+            }
+            Event::Ping { payload } => {
+                let mut pong = Vec::with_capacity(payload.len() + 2);
+                frame::write_pong(&mut pong, payload);
+                self.send(index, pong);
+            }
+            Event::Pong => {}
+            Event::Close(code) => self.end(index, Ending::Close(code)),
+            Event::PeerClosed { code } => self.end(index, Ending::PeerClosed(code)),
+        }
+    }
+
+    fn publish(&mut self, index: u32, app: &AppRuntime, topic: &str, message: Message<'_>) {
+        let Some(connection) = self.connections.get(index) else { return };
+        let mut text = HexId::default();
+        let id = message.id.unwrap_or_else(|| text.fill(self.random.bytes()));
+        let mut connection_id = HexId::default();
+        let sender = encode::Sender {
+            connection_id: connection_id.fill(connection.id.0),
+            subject: &connection.subject,
+        };
+        self.scratch.clear();
+        let message_type = message.message_type.unwrap_or(topic::BROADCAST);
+        encode::client_publish(&mut self.scratch, topic, message_type, sender, message.payload, id);
+        let frame = message.frame(&self.scratch);
+        self.cells.publishes += 1;
+        self.fan_out(app.slot, topic, &frame);
+        self.relay(app.slot, topic, &frame);
+        self.ack(index, app, id);
+    }
+
+    /// A client's message: to `secure/inbound`, the one target that this node serves so far. Applications that
+    /// enable another one get `forward_failed`: nothing may be acked that a target has not accepted.
+    fn inbound_message(&mut self, index: u32, app: &AppRuntime, message: Message<'_>) {
+        let Some(connection) = self.connections.get(index) else { return };
+        let mut text = HexId::default();
+        let id = message.id.unwrap_or_else(|| text.fill(self.random.bytes()));
+        let config = &app.app.config;
+        if config.enable_web_socket_inbound_topic {
+            let mut connection_id = HexId::default();
+            let sender = encode::Sender {
+                connection_id: connection_id.fill(connection.id.0),
+                subject: &connection.subject,
+            };
+            self.scratch.clear();
+            let message_type = message.message_type.unwrap_or(topic::BROADCAST);
+            let permissions = connection.identity.permissions.list();
+            encode::inbound_message(
+                &mut self.scratch,
+                message_type,
+                sender,
+                permissions,
+                message.payload,
+                id,
+            );
+            let frame = message.frame(&self.scratch);
+            self.publish_inbound(app.slot, &frame);
+        }
+        if app.has_forwarders() {
+            let why = "the application's Amazon or stream target is not served by this release";
+            self.refuse(index, ErrorCode::ForwardFailed, why, Some(id), None);
+        } else {
+            self.ack(index, app, id);
+        }
+    }
+
+    /// Emits a presence event where the application wants them.
+    pub(super) fn presence(&mut self, index: u32, app: &AppRuntime, status: Presence) {
+        if !app.app.config.enable_web_socket_inbound_topic {
+            return;
+        }
+        let Some(connection) = self.connections.get(index) else { return };
+        let mut connection_id = HexId::default();
+        let sender = encode::Sender {
+            connection_id: connection_id.fill(connection.id.0),
+            subject: &connection.subject,
+        };
+        self.scratch.clear();
+        let permissions = connection.identity.permissions.list();
+        encode::presence(&mut self.scratch, sender, permissions, status == Presence::Connected);
+        let frame = Frame::text(&self.scratch);
+        self.publish_inbound(app.slot, &frame);
+    }
+
+    fn publish_inbound(&mut self, slot: u32, frame: &Frame) {
+        self.fan_out(slot, topic::INBOUND, frame);
+        self.relay(slot, topic::INBOUND, frame);
+    }
+
+    fn subscribe(&mut self, index: u32, app: &Arc<AppRuntime>, name: &str) {
+        let Some(connection) = self.connections.get(index) else { return };
+        let found = self.topics.find(app.slot, name);
+        let there = found.is_some_and(|t| self.topics.is_subscribed(index, &connection.subscriptions, t));
+        if !there {
+            let limit = app.tier.max_subscriptions_per_connection as usize;
+            if name != topic::MAIN && limit != 0 && connection.counted_subscriptions() >= limit {
+                let why = "the connection has reached its limit of subscriptions";
+                return self.refuse(index, ErrorCode::SubscriptionLimit, why, None, Some(name));
+            }
+            if !self.add_subscription(index, app, name, found) {
+                let why = "the application has reached its limit of topics";
+                return self.refuse(index, ErrorCode::TopicLimit, why, None, Some(name));
+            }
+        }
+        self.welcome(index, app, name);
+    }
+
+    /// Enters a subscription that is not there yet; `false` when the tier allows no further topic.
+    pub(super) fn add_subscription(
+        &mut self,
+        index: u32,
+        app: &AppRuntime,
+        name: &str,
+        found: Option<u32>,
+    ) -> bool {
+        let number = match found {
+            Some(number) => number,
+            None => {
+                let name: Arc<str> = name.into();
+                if *name != *topic::MAIN && !app.usage.add_topic(&name, app.tier.max_topics) {
+                    return false;
+                }
+                self.topics.create(app.slot, name)
+            }
+        };
+        if let Some(connection) = self.connections.get_mut(index) {
+            connection.on_main |= name == topic::MAIN;
+            self.topics.subscribe(index, &mut connection.subscriptions, number);
+        }
+        true
+    }
+
+    fn unsubscribe(&mut self, index: u32, app: &AppRuntime, name: &str) {
+        if let Some(number) = self.topics.find(app.slot, name) {
+            self.remove_subscription(index, app, number, name);
+        }
+    }
+
+    /// Takes one subscription out; `false`: there was none.
+    pub(super) fn remove_subscription(
+        &mut self,
+        index: u32,
+        app: &AppRuntime,
+        number: u32,
+        name: &str,
+    ) -> bool {
+        let Some(removed) = self.topics.unsubscribe(index, &mut self.connections, number) else {
+            return false;
+        };
+        if name == topic::MAIN {
+            if let Some(connection) = self.connections.get_mut(index) {
+                connection.on_main = false;
+            }
+        } else if removed.last {
+            app.usage.remove_topic(&removed.name);
+        }
+        true
+    }
+
+    pub(super) fn welcome(&mut self, index: u32, app: &AppRuntime, topic: &str) {
+        let Some(connection) = self.connections.get(index) else { return };
+        let mut id = HexId::default();
+        let mut address = StackText::<64>::default();
+        // An IP address is shorter than the text's room.
+        let _ = write!(address, "{}", connection.remote_address);
+        let app_id = app.app.config.app_id.as_str();
+        self.scratch.clear();
+        encode::welcome(&mut self.scratch, topic, id.fill(connection.id.0), app_id, address.as_str());
+        self.send_text(index);
+    }
+
+    fn ack(&mut self, index: u32, app: &AppRuntime, id: &str) {
+        let config = &app.app.config;
+        if !config.client_inbound_ack_enabled {
+            return;
+        }
+        let envelope = self.connections.get(index).is_some_and(|c| c.ack_envelope);
+        let format = if envelope { AckFormat::Envelope } else { config.client_inbound_ack_format };
+        self.scratch.clear();
+        encode::ack(&mut self.scratch, id, format);
+        self.send_text(index);
+    }
+
+    fn refuse(&mut self, index: u32, code: ErrorCode, why: &str, id: Option<&str>, topic: Option<&str>) {
+        self.cells.refusals += 1;
+        self.scratch.clear();
+        encode::error(&mut self.scratch, code, why, id, topic);
+        self.send_text(index);
+    }
+
+    /// Queues the text in `scratch` for one connection.
+    fn send_text(&mut self, index: u32) {
+        let mut bytes = Vec::with_capacity(self.scratch.len() + 4);
+        frame::write_text(&mut bytes, &self.scratch);
+        self.send(index, bytes);
+    }
+
+    /// Queues a frame for one connection.
+    pub(super) fn send(&mut self, index: u32, frame: Vec<u8>) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        self.turn_bytes += frame.len();
+        let frame = self.turn.add(Bytes::from(frame));
+        if self.turn.enqueue(index, &mut connection.output, frame) {
+            self.write_now(index);
+        }
+    }
+
+    pub(super) fn count_frame(&mut self, bytes: usize) {
+        self.turn_bytes += bytes;
+        self.cells.encodings += 1;
+    }
+}
+
+/// A client's publish or message, its topic apart.
+#[derive(Clone, Copy)]
+struct Message<'a> {
+    payload: &'a str,
+    id: Option<&'a str>,
+    message_type: Option<&'a str>,
+    compress: bool,
+}
+
+impl Message<'_> {
+    fn frame(&self, json: &[u8]) -> Frame {
+        if self.compress { Frame::compressible(json) } else { Frame::text(json) }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    Connected,
+    Disconnected,
+}
+
+/// Text on the stack.
+struct StackText<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Default for StackText<N> {
+    fn default() -> Self {
+        Self { bytes: [0; N], len: 0 }
+    }
+}
+
+impl<const N: usize> StackText<N> {
+    fn as_str(&self) -> &str {
+        // Only whole `str`s are appended.
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+impl<const N: usize> std::fmt::Write for StackText<N> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let end = self.len + text.len();
+        self.bytes.get_mut(self.len..end).ok_or(std::fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+/// An id of 32 hex digits on the stack.
+#[derive(Default)]
+struct HexId(StackText<32>);
+
+impl HexId {
+    fn fill(&mut self, id: [u8; 16]) -> &str {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        for (pair, byte) in self.0.bytes.chunks_exact_mut(2).zip(id) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        self.0.len = 32;
+        self.0.as_str()
+    }
+}
+
+/// Message ids: unique, not secret, so a fast generator (splitmix64) with a random start serves.
+pub(super) struct Random(u64, u64);
+
+impl Random {
+    fn new() -> Self {
+        let [a, b] = [realtime_proto::ids::random::<8>(), realtime_proto::ids::random::<8>()];
+        Self(u64::from_ne_bytes(a), u64::from_ne_bytes(b))
+    }
+
+    fn word(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn bytes(&mut self) -> [u8; 16] {
+        let (a, b) = (self.word(), self.word() ^ self.1);
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&a.to_ne_bytes());
+        bytes[8..].copy_from_slice(&b.to_ne_bytes());
+        bytes
+    }
+}

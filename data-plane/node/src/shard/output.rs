@@ -1,0 +1,381 @@
+//! From frames to sockets: the turn's shared frames, the connections' queues of them, one gathered write per
+//! dirty connection at the end of the turn, and what a socket did not take.
+//!
+//! Invariants: an idle connection holds no queue; frame handles are cloned per connection only after a short
+//! write; order within a connection is the order of `enqueue`.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::net::TcpStream;
+
+use bytes::Bytes;
+
+use super::counters::Cells;
+use super::poller::{self, Transfer};
+
+/// A queue that passes this within a turn is written at once, so that a burst never closes a healthy reader
+/// (design.md 4.2).
+const WRITE_EARLY_BYTES: u32 = 32 * 1024;
+/// Buffers per vectored write of a backlog; the kernel takes 1,024, more than 64 gains nothing.
+const MAX_SLICES: usize = 64;
+/// Queues that keep their memory while free.
+const POOLED_QUEUES: usize = 4096;
+const NONE: u32 = u32::MAX;
+
+/// A connection's side of the output.
+#[derive(Debug)]
+pub(super) struct Output {
+    /// Its queue in the pool; `NONE` while nothing is queued.
+    queue: u32,
+    /// Bytes in the queue.
+    queued: u32,
+    /// What the socket refused to take; present while the socket is blocked.
+    backlog: Option<Box<Backlog>>,
+}
+
+/// Frames that wait for the socket.
+#[derive(Debug, Default)]
+struct Backlog {
+    frames: VecDeque<Bytes>,
+    /// Bytes of the front frame that the socket has taken.
+    offset: usize,
+    bytes: usize,
+}
+
+/// What an attempt to write left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flushed {
+    /// Nothing.
+    All,
+    /// A backlog: the socket must be watched for writability.
+    Blocked,
+    /// The connection is broken.
+    Broken,
+}
+
+impl Output {
+    pub(super) fn new() -> Self {
+        Self { queue: NONE, queued: 0, backlog: None }
+    }
+
+    /// Whether the socket has refused bytes that it has not taken since.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.backlog.is_some()
+    }
+
+    /// Bytes that the socket refused to take.
+    pub(super) fn unsent(&self) -> usize {
+        self.backlog.as_ref().map_or(0, |b| b.bytes)
+    }
+
+    fn push_backlog(&mut self, frame: Bytes) {
+        let backlog = self.backlog.get_or_insert_default();
+        backlog.bytes += frame.len();
+        backlog.frames.push_back(frame);
+    }
+
+    /// Drops every frame of the backlog of which the socket has taken nothing.
+    pub(super) fn drop_unsent(&mut self) {
+        let Some(backlog) = &mut self.backlog else { return };
+        if backlog.offset == 0 {
+            self.backlog = None;
+        } else {
+            backlog.frames.truncate(1);
+            backlog.bytes = backlog.frames.front().map_or(0, |f| f.len() - backlog.offset);
+        }
+    }
+
+    /// Writes the backlog while the socket takes it.
+    pub(super) fn write_backlog(&mut self, socket: &TcpStream, cells: &mut Cells) -> Flushed {
+        while let Some(backlog) = &mut self.backlog {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let mut count = 0;
+            for (slice, frame) in slices.iter_mut().zip(&backlog.frames) {
+                let from = if count == 0 { backlog.offset } else { 0 };
+                *slice = IoSlice::new(&frame[from..]);
+                count += 1;
+            }
+            cells.writes += 1;
+            match poller::write_vectored(socket, &slices[..count]) {
+                Transfer::Done(n) => {
+                    cells.bytes_sent += n as u64;
+                    backlog.take(n);
+                }
+                Transfer::Blocked => return Flushed::Blocked,
+                Transfer::Broken => return Flushed::Broken,
+            }
+            if backlog.frames.is_empty() {
+                self.backlog = None;
+            }
+        }
+        Flushed::All
+    }
+}
+
+impl Backlog {
+    /// Forgets `n` bytes from the front.
+    fn take(&mut self, n: usize) {
+        self.bytes -= n;
+        self.offset += n;
+        while let Some(front) = self.frames.front() {
+            if self.offset < front.len() {
+                return;
+            }
+            self.offset -= front.len();
+            self.frames.pop_front();
+        }
+    }
+}
+
+/// A frame of this turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FrameIndex(u32);
+
+/// The turn's frames and the pool of queues.
+pub(super) struct Turn {
+    frames: Vec<Bytes>,
+    /// Connections with a queue, in the order they got it.
+    dirty: Vec<u32>,
+    queues: Vec<Vec<FrameIndex>>,
+    free: Vec<u32>,
+    /// Copy of the frames in `gathered`, one after the other: consecutive equal lists are copied once.
+    buffer: Vec<u8>,
+    gathered: Vec<FrameIndex>,
+}
+
+impl Turn {
+    pub(super) fn new() -> Self {
+        Self {
+            frames: Vec::new(),
+            dirty: Vec::new(),
+            queues: Vec::new(),
+            free: Vec::new(),
+            buffer: Vec::new(),
+            gathered: Vec::new(),
+        }
+    }
+
+    /// Makes a frame known for this turn.
+    pub(super) fn add(&mut self, frame: Bytes) -> FrameIndex {
+        self.frames.push(frame);
+        FrameIndex((self.frames.len() - 1) as u32)
+    }
+
+    /// Queues a frame for connection `index`; `true` when the queue should be written at once.
+    #[inline]
+    pub(super) fn enqueue(&mut self, index: u32, output: &mut Output, frame: FrameIndex) -> bool {
+        if output.queue == NONE {
+            output.queue = self.free.pop().unwrap_or_else(|| {
+                self.queues.push(Vec::new());
+                (self.queues.len() - 1) as u32
+            });
+            self.dirty.push(index);
+        }
+        self.queues[output.queue as usize].push(frame);
+        output.queued += self.frames[frame.0 as usize].len() as u32;
+        output.queued > WRITE_EARLY_BYTES
+    }
+
+    /// Connections to write, in the order they became dirty. The caller gives the list back with [`Self::end`].
+    pub(super) fn take_dirty(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// Ends the turn: every queue has been written.
+    pub(super) fn end(&mut self, mut dirty: Vec<u32>) {
+        dirty.clear();
+        self.dirty = dirty;
+        self.frames.clear();
+        self.gathered.clear();
+        if self.buffer.capacity() > 1 << 20 {
+            self.buffer = Vec::new();
+        }
+    }
+
+    /// Frames made known in this turn.
+    pub(super) fn frames(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Gives back the queue of a connection that goes.
+    pub(super) fn discard(&mut self, output: &mut Output) {
+        if output.queue != NONE {
+            let queue = std::mem::replace(&mut output.queue, NONE);
+            let list = std::mem::take(&mut self.queues[queue as usize]);
+            self.recycle(queue, list);
+        }
+    }
+
+    /// Whether nothing waits to be written.
+    pub(super) fn is_clean(&self) -> bool {
+        self.dirty.is_empty()
+    }
+
+    /// Writes a connection's queue, or appends it to the backlog of a blocked one.
+    pub(super) fn write(&mut self, output: &mut Output, socket: &TcpStream, cells: &mut Cells) -> Flushed {
+        if output.queue == NONE {
+            return if output.is_blocked() { Flushed::Blocked } else { Flushed::All };
+        }
+        let queue = output.queue;
+        output.queue = NONE;
+        let queued = std::mem::take(&mut output.queued) as usize;
+        let list = std::mem::take(&mut self.queues[queue as usize]);
+        let flushed = if output.is_blocked() {
+            self.stash(output, &list, 0);
+            Flushed::Blocked
+        } else {
+            self.write_list(output, &list, queued, socket, cells)
+        };
+        self.recycle(queue, list);
+        flushed
+    }
+
+    fn write_list(
+        &mut self,
+        output: &mut Output,
+        list: &[FrameIndex],
+        queued: usize,
+        socket: &TcpStream,
+        cells: &mut Cells,
+    ) -> Flushed {
+        let bytes = match list {
+            [only] => &self.frames[only.0 as usize][..],
+            _ => {
+                if self.gathered != list {
+                    self.buffer.clear();
+                    for frame in list {
+                        self.buffer.extend_from_slice(&self.frames[frame.0 as usize]);
+                    }
+                    self.gathered.clear();
+                    self.gathered.extend_from_slice(list);
+                }
+                &self.buffer
+            }
+        };
+        cells.writes += 1;
+        let taken = match poller::write(socket, bytes) {
+            Transfer::Done(n) => n,
+            Transfer::Blocked => 0,
+            Transfer::Broken => return Flushed::Broken,
+        };
+        cells.bytes_sent += taken as u64;
+        if taken == queued {
+            return Flushed::All;
+        }
+        self.stash(output, list, taken);
+        Flushed::Blocked
+    }
+
+    /// Keeps what the socket did not take of a list.
+    fn stash(&self, output: &mut Output, list: &[FrameIndex], mut taken: usize) {
+        for frame in list {
+            let frame = &self.frames[frame.0 as usize];
+            if taken >= frame.len() {
+                taken -= frame.len();
+                continue;
+            }
+            output.push_backlog(frame.clone());
+            if taken > 0
+                && let Some(backlog) = &mut output.backlog
+            {
+                backlog.offset = taken;
+                backlog.bytes -= taken;
+                taken = 0;
+            }
+        }
+    }
+
+    fn recycle(&mut self, queue: u32, mut list: Vec<FrameIndex>) {
+        list.clear();
+        if self.free.len() < POOLED_QUEUES {
+            self.queues[queue as usize] = list;
+        }
+        self.free.push(queue);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let client = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+        let (server, _) = listener.accept().expect("accept");
+        server.set_nonblocking(true).expect("non-blocking");
+        (server, client)
+    }
+
+    #[test]
+    fn a_blocked_socket_gets_every_byte_in_order_once_it_takes_them() {
+        let (server, mut client) = pair();
+        let (mut turn, mut output, mut cells) = (Turn::new(), Output::new(), Cells::default());
+        let mut sent = Vec::new();
+        let mut blocked_rounds = 0;
+        for round in 0..200u8 {
+            for part in 0..3u8 {
+                let frame = Bytes::from(vec![round ^ part; 20_000 + usize::from(part)]);
+                sent.extend_from_slice(&frame);
+                let index = turn.add(frame);
+                turn.enqueue(1, &mut output, index);
+            }
+            let dirty = turn.take_dirty();
+            if turn.write(&mut output, &server, &mut cells) == Flushed::Blocked {
+                blocked_rounds += 1;
+            }
+            turn.end(dirty);
+        }
+        assert!(blocked_rounds > 10, "the socket must have blocked");
+        let expected = sent.clone();
+        let reader = std::thread::spawn(move || {
+            let mut got = vec![0; expected.len()];
+            client.read_exact(&mut got).expect("all bytes");
+            assert!(got == expected, "bytes differ");
+        });
+        server.set_nonblocking(false).expect("blocking");
+        assert_eq!(output.write_backlog(&server, &mut cells), Flushed::All);
+        assert_eq!(output.unsent(), 0);
+        assert_eq!(cells.bytes_sent as usize, sent.len());
+        reader.join().expect("reader");
+    }
+
+    #[test]
+    fn equal_lists_are_gathered_once_and_written_with_one_call_each() {
+        let (a, mut from_a) = pair();
+        let (b, mut from_b) = pair();
+        let (mut turn, mut cells) = (Turn::new(), Cells::default());
+        let (mut one, mut two) = (Output::new(), Output::new());
+        let frames = [turn.add(Bytes::from_static(b"hello ")), turn.add(Bytes::from_static(b"world"))];
+        for frame in frames {
+            turn.enqueue(1, &mut one, frame);
+            turn.enqueue(2, &mut two, frame);
+        }
+        assert_eq!(turn.write(&mut one, &a, &mut cells), Flushed::All);
+        assert_eq!(turn.write(&mut two, &b, &mut cells), Flushed::All);
+        assert_eq!(cells.writes, 2);
+        for client in [&mut from_a, &mut from_b] {
+            let mut got = [0; 11];
+            client.read_exact(&mut got).expect("frames");
+            assert_eq!(&got, b"hello world");
+        }
+    }
+
+    #[test]
+    fn dropping_the_unsent_keeps_only_the_rest_of_a_frame_that_is_under_way() {
+        let mut output = Output::new();
+        output.push_backlog(Bytes::from_static(b"abcdef"));
+        output.push_backlog(Bytes::from_static(b"ghi"));
+        if let Some(backlog) = &mut output.backlog {
+            backlog.take(2);
+        }
+        output.drop_unsent();
+        assert_eq!(output.unsent(), 4);
+        let mut fresh = Output::new();
+        fresh.push_backlog(Bytes::from_static(b"abc"));
+        fresh.drop_unsent();
+        assert!(!fresh.is_blocked());
+    }
+}
