@@ -230,19 +230,19 @@ impl AppConfig {
     /// The whole document, secrets included: for the store and for nodes.
     #[must_use]
     pub fn to_stored(&self) -> Value {
-        form::write(self, form::Reader::Node)
+        form::write(self, form::Audience::Node)
     }
 
     /// The document for gateways: admin keys with their secrets, no `authKey` secret, no AWS credentials.
     #[must_use]
     pub fn to_gateway(&self) -> Value {
-        form::write(self, form::Reader::Gateway)
+        form::write(self, form::Audience::Gateway)
     }
 
     /// The document that API callers get: no secrets, `secretSet` where one is set, and `version`.
     #[must_use]
     pub fn to_public(&self, version: u64) -> Value {
-        form::write(self, form::Reader::Api { version })
+        form::write(self, form::Audience::Api { version })
     }
 
     /// Names of the top-level attributes whose values differ, read-only ones left out.

@@ -99,3 +99,45 @@ impl CloseCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_the_contracts() {
+        let table = [
+            (CloseCode::Draining, 1001, Reconnect::WithJitter),
+            (CloseCode::InvalidMessage, 1008, Reconnect::No),
+            (CloseCode::SecureTopicForbidden, 1008, Reconnect::No),
+            (CloseCode::TooBig, 1009, Reconnect::No),
+            (CloseCode::ProtocolError, 1002, Reconnect::No),
+            (CloseCode::NotUtf8, 1007, Reconnect::No),
+            (CloseCode::TokenExpired, 4001, Reconnect::WithNewToken),
+            (CloseCode::Administrator, 4003, Reconnect::Once),
+            (CloseCode::AppGone, 4004, Reconnect::No),
+            (CloseCode::SlowConsumer, 4008, Reconnect::WithJitter),
+            (CloseCode::SubjectLimit, 4009, Reconnect::No),
+            (CloseCode::Idle, 4010, Reconnect::WithJitter),
+            (CloseCode::Refused(401), 4401, Reconnect::WithNewToken),
+            (CloseCode::Refused(403), 4403, Reconnect::No),
+            (CloseCode::Refused(404), 4404, Reconnect::No),
+            (CloseCode::Refused(429), 4429, Reconnect::WithJitter),
+            (CloseCode::Refused(503), 4503, Reconnect::WithJitter),
+        ];
+        for (close, code, reconnect) in table {
+            assert_eq!(close.code(), code, "{close:?}");
+            assert_eq!(CloseCode::reconnect(code), reconnect, "{close:?}");
+        }
+        assert_eq!(CloseCode::reconnect(1006), Reconnect::WithJitter, "a connection that broke");
+    }
+
+    #[test]
+    fn reasons_are_the_documented_texts_and_fit_a_control_frame() {
+        assert_eq!(CloseCode::InvalidMessage.reason(), "Invalid message format!");
+        assert_eq!(CloseCode::SecureTopicForbidden.reason(), "Subscription to secure topic is forbidden!");
+        for close in [CloseCode::Draining, CloseCode::SecureTopicForbidden, CloseCode::AppGone] {
+            assert!(close.reason().len() <= 123);
+        }
+    }
+}

@@ -89,3 +89,80 @@ impl Permissions {
         &self.list
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permissions(list: &[&str], case: PermissionCase) -> Permissions {
+        Permissions::new(list.iter().map(|&p| p.into()).collect(), case)
+    }
+
+    #[test]
+    fn publishing_and_subscribing_have_patterns_of_their_own() {
+        let list = [
+            "realtime:publisher:write:topic:secure/*",
+            "realtime:publisher:write:topic:main",
+            "realtime:publisher:write:topic:!secure/inner/*",
+            "realtime:subscriber:read:topic:secure/logs/*",
+        ];
+        let p = permissions(&list, PermissionCase::Insensitive);
+        for (topic, publish, subscribe) in [
+            ("main", true, false),
+            ("MAIN", true, false),
+            ("secure/a", true, false),
+            ("secure/inner/a", false, false),
+            ("secure/logs/a", true, true),
+            ("secure/logs", true, false),
+            ("other", false, false),
+        ] {
+            assert_eq!((p.may_publish(topic), p.may_subscribe(topic)), (publish, subscribe), "{topic}");
+        }
+        assert_eq!(p.list().iter().map(|p| &**p).collect::<Vec<_>>(), list);
+    }
+
+    #[test]
+    fn case_counts_where_the_app_says_so() {
+        let p = permissions(&["realtime:publisher:write:topic:Main"], PermissionCase::Sensitive);
+        assert!(p.may_publish("Main") && !p.may_publish("main"));
+    }
+
+    #[test]
+    fn no_permission_permits_nothing_and_near_misses_are_none() {
+        for list in [
+            &[][..],
+            &["*"],
+            &["realtime:publisher:write:topic"],
+            &["Realtime:publisher:write:topic:*"],
+            &[" realtime:publisher:write:topic:*"],
+            &["realtime:publisher:write:*"],
+            &["realtime:*"],
+            &["realtime:publisher:write:topic:"],
+        ] {
+            let p = permissions(list, PermissionCase::Insensitive);
+            assert!(!p.may_publish("main") && !p.may_subscribe("secure/a"), "{list:?}");
+        }
+    }
+
+    #[test]
+    fn admin_permissions_are_exact_names() {
+        let all = [
+            AdminPermission::ManageSubscribers,
+            AdminPermission::ManageConnections,
+            AdminPermission::ManageApplication,
+            AdminPermission::ManageKeys,
+        ];
+        for one in all {
+            let p = permissions(&[one.name()], PermissionCase::Insensitive);
+            for other in all {
+                assert_eq!(p.has(other), one == other, "{one:?} {other:?}");
+            }
+        }
+        for near in ["realtime:admin:manage:*", "REALTIME:admin:manage:keys", "realtime:admin:manage:keys "] {
+            assert!(
+                !permissions(&[near], PermissionCase::Insensitive).has(AdminPermission::ManageKeys),
+                "{near}"
+            );
+        }
+    }
+}

@@ -68,3 +68,58 @@ pub fn is_server_only(topic: &str) -> bool {
 fn has_control(text: &str) -> bool {
     text.chars().any(char::is_control)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_have_1_to_255_bytes_whatever_their_characters() {
+        assert!(!is_valid_topic(""));
+        assert!(is_valid_topic(&"x".repeat(255)) && !is_valid_topic(&"x".repeat(256)));
+        assert!(is_valid_topic(&"ü".repeat(127)) && !is_valid_topic(&"ü".repeat(128)));
+        assert!(is_valid_topic(" ") && is_valid_topic("a/b*!\\?#") && is_valid_topic("日本"));
+    }
+
+    #[test]
+    fn control_characters_are_c0_del_and_c1() {
+        for control in ['\0', '\n', '\u{1f}', '\u{7f}', '\u{80}', '\u{85}', '\u{9f}'] {
+            let text = format!("a{control}b");
+            assert!(!is_valid_topic(&text), "{control:?}");
+            assert!(!is_valid_message_type(&text), "{control:?}");
+            assert!(!is_valid_subject(&text), "{control:?}");
+            assert!(is_valid_message_id(&text), "{control:?}: ids are opaque");
+        }
+        assert!(is_valid_topic("a\u{a0}b") && is_valid_topic("a\u{200b}b"));
+    }
+
+    #[test]
+    fn ids_types_and_subjects_have_their_lengths() {
+        for valid in [is_valid_message_id, is_valid_message_type] {
+            assert!(!valid("") && valid("x") && valid(&"x".repeat(128)) && !valid(&"x".repeat(129)));
+        }
+        assert!(
+            !is_valid_subject("")
+                && is_valid_subject(&"x".repeat(250))
+                && !is_valid_subject(&"x".repeat(251))
+        );
+        // The longest subject's private topic is a valid topic.
+        assert!(is_valid_topic(&format!("{PRIVATE_PREFIX}{}", "x".repeat(250))));
+    }
+
+    #[test]
+    fn no_subject_owns_a_private_topic_of_the_server() {
+        assert!(!is_valid_subject("acks") && !is_valid_subject("errors"));
+        assert!(is_valid_subject("Acks") && is_valid_subject("user0@example.com"));
+    }
+
+    #[test]
+    fn prefixes_are_case_sensitive() {
+        assert!(
+            is_private("priv/x") && !is_private("Priv/x") && !is_private("private") && is_private("priv/")
+        );
+        assert!(is_secure("secure/x") && !is_secure("Secure/x") && !is_secure("secure"));
+        assert!(is_server_only("secure/inbound") && !is_server_only("Secure/inbound"));
+        assert!(is_server_only("priv/acks") && is_server_only("priv/errors") && !is_server_only("main"));
+    }
+}

@@ -8,7 +8,7 @@ use super::key::{self, Secrets};
 
 /// Who reads the document.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reader {
+pub(super) enum Audience {
     /// The store and data-plane nodes: everything.
     Node,
     /// Gateways: what verifies administrators' tokens and nothing else that is secret.
@@ -40,11 +40,11 @@ const ATTRIBUTES: [&str; 19] = [
     "amazonSqsForwarder",
 ];
 
-pub(super) fn write(config: &AppConfig, reader: Reader) -> Value {
-    let (auth, admin, credentials) = match reader {
-        Reader::Node => (Secrets::Shown, Secrets::Shown, Credentials::Shown),
-        Reader::Gateway => (Secrets::Withheld, Secrets::Shown, Credentials::Withheld),
-        Reader::Api { .. } => (Secrets::Hidden, Secrets::Hidden, Credentials::Hidden),
+pub(super) fn write(config: &AppConfig, audience: Audience) -> Value {
+    let (auth, admin, credentials) = match audience {
+        Audience::Node => (Secrets::Shown, Secrets::Shown, Credentials::Shown),
+        Audience::Gateway => (Secrets::Withheld, Secrets::Shown, Credentials::Withheld),
+        Audience::Api { .. } => (Secrets::Hidden, Secrets::Hidden, Credentials::Hidden),
     };
     let sns = forwarder::write(config.amazon_sns_forwarder.as_ref(), Kind::Sns, credentials);
     let sqs = forwarder::write(config.amazon_sqs_forwarder.as_ref(), Kind::Sqs, credentials);
@@ -72,7 +72,7 @@ pub(super) fn write(config: &AppConfig, reader: Reader) -> Value {
         "amazonSnsForwarder": sns,
         "amazonSqsForwarder": sqs,
     });
-    if let (Reader::Api { version }, Value::Object(object)) = (reader, &mut document) {
+    if let (Audience::Api { version }, Value::Object(object)) = (audience, &mut document) {
         object.insert("version".to_owned(), json!(version));
     }
     document
@@ -80,7 +80,7 @@ pub(super) fn write(config: &AppConfig, reader: Reader) -> Value {
 
 /// Names of the attributes whose values differ, secrets included.
 pub(super) fn changed(old: &AppConfig, new: &AppConfig) -> Vec<&'static str> {
-    let (old, new) = (write(old, Reader::Node), write(new, Reader::Node));
+    let (old, new) = (write(old, Audience::Node), write(new, Audience::Node));
     ATTRIBUTES.into_iter().filter(|name| old.get(name) != new.get(name)).collect()
 }
 

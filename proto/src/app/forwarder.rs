@@ -59,6 +59,7 @@ impl Kind {
 /// own keeps. An explicit `null` drops the secret.
 pub(super) fn read(r: &mut Reader<'_, '_>, kind: Kind, current: Option<&Forwarder>) -> Option<Forwarder> {
     let mut r = r.object(kind.attribute())?;
+    r.names().next()?;
     r.ignore(&["secretSet"]);
     let enabled = r.boolean("enabled", false);
     let target = r.text(kind.target(), |text| kind.check_target(text));
