@@ -38,6 +38,7 @@ impl<'a> Variants<'a> {
 impl Hub {
     /// Delivers what came through the inbox.
     pub(super) fn deliver(&mut self, delivery: &Delivery) -> Receipt {
+        self.count_bytes(delivery.frame.plain().len());
         if self.table.by_slot(delivery.slot).is_none() {
             return Receipt::default();
         }
@@ -46,17 +47,15 @@ impl Hub {
 
     /// Queues a frame for every subscriber on this shard.
     pub(super) fn fan_out(&mut self, slot: u32, name: &str, frame: &Frame) -> Receipt {
-        let before = frame.encodings();
+        let before = self.deflater.messages();
         let mut variants = Variants::new(frame);
         let receipt = match name.strip_prefix(topic::PRIVATE_PREFIX) {
             Some(whose) => self.fan_out_private(slot, whose, &mut variants),
             None => self.fan_out_topic(slot, name, &mut variants),
         };
         self.cells.deliveries += receipt.queued;
-        // The plain variant was encoded where the publish started; a deflated one at its first receiver.
-        if frame.encodings() != before {
-            self.count_frame(frame.plain().len());
-        }
+        // The plain variant was encoded where the publish started; the deflated one at its first receiver.
+        self.cells.encodings += self.deflater.messages() - before;
         receipt
     }
 
@@ -113,7 +112,8 @@ impl Hub {
 
     /// Puts a publish that started here into the outboxes of the other shards.
     pub(super) fn relay(&mut self, slot: u32, name: &str, frame: &Frame) {
-        self.count_frame(frame.plain().len());
+        self.count_bytes(frame.plain().len());
+        self.cells.encodings += 1;
         if self.outboxes.len() < 2 {
             return;
         }

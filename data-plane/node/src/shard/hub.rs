@@ -368,9 +368,9 @@ impl Hub {
         }
     }
 
-    pub(super) fn count_frame(&mut self, bytes: usize) {
+    /// Counts a frame against the turn's budget.
+    pub(super) fn count_bytes(&mut self, bytes: usize) {
         self.turn_bytes += bytes;
-        self.cells.encodings += 1;
     }
 }
 

@@ -1,0 +1,425 @@
+//! The shards from outside: real sockets in, real frames out. What needs HTTP or gRPC is tested elsewhere.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use realtime_auth::{App, Identity};
+use realtime_data_plane::{Arrival, Publication, Shards, ShardsConfig, Target};
+use realtime_discovery::Snapshot;
+use realtime_proto::{AppConfig, NodePrefix, PatternSet, PermissionCase, Permissions, Settings};
+use serde_json::{Value, json};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+struct Node {
+    shards: Arc<Shards>,
+    snapshot: Snapshot,
+}
+
+impl Node {
+    fn start(threads: usize) -> Self {
+        let shards = Shards::start(ShardsConfig { threads }, NodePrefix::generate()).expect("shards");
+        let mut node = Self { shards, snapshot: Snapshot::default() };
+        node.settings(json!({}));
+        node.app(json!({}));
+        node
+    }
+
+    fn settings(&mut self, document: Value) {
+        self.snapshot.settings = Arc::new(Settings::parse(&document).expect("settings"));
+        self.shards.configure(&self.snapshot);
+    }
+
+    /// Puts the app `a` in force with these attributes besides the required ones.
+    fn app(&mut self, attributes: Value) {
+        let key = json!({"source": "raw", "key": "secret", "algorithms": ["HS256"], "issuer": []});
+        let mut document =
+            json!({"appId": "a", "name": "A", "tier": "unlimited", "authKey": key, "adminKey": key});
+        for (name, value) in attributes.as_object().expect("an object") {
+            document[name] = value.clone();
+        }
+        let config = AppConfig::create(&document, "2026-01-01T00:00:00.000Z").expect("a configuration");
+        let app = Arc::new(App::compile(config.clone(), 1).expect("keys"));
+        self.snapshot.apps = HashMap::from([(config.app_id, app)]);
+        self.shards.configure(&self.snapshot);
+    }
+
+    fn arrive(&self, subject: Option<&str>, deflate: bool) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let stream = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+        let (socket, _) = listener.accept().expect("accept");
+        socket.set_nonblocking(true).expect("non-blocking");
+        let all = ["realtime:publisher:write:topic:*", "realtime:subscriber:read:topic:*"];
+        let list = all.into_iter().map(Into::into).collect();
+        let identity = Identity {
+            subject: subject.map(Into::into),
+            permissions: Arc::new(Permissions::new(list, PermissionCase::Insensitive)),
+            expires_at: None,
+        };
+        let arrival = Arrival {
+            socket,
+            read_ahead: Bytes::new(),
+            app: self.shards.app("a").expect("the app"),
+            identity: Arc::new(identity),
+            remote_address: [127, 0, 0, 1].into(),
+            deflate,
+            ack_envelope: false,
+        };
+        self.shards.adopt(arrival).expect("a place");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a time-out");
+        Client { stream, buffer: Vec::new() }
+    }
+
+    /// A client that has its welcome.
+    fn client(&self, subject: &str) -> Client {
+        let mut client = self.arrive(Some(subject), false);
+        assert_eq!(client.json()["messageType"], "welcome");
+        client
+    }
+
+    fn publication(&self, topic: &str, message: &str) -> Publication {
+        Publication {
+            app: self.shards.app("a").expect("the app").app.config.app_id.clone(),
+            topic: topic.into(),
+            message: Bytes::from(message.to_owned()),
+            compress: false,
+            message_type: String::new(),
+        }
+    }
+
+    fn counter(&self, name: &str) -> u64 {
+        let counters = self.shards.counters();
+        counters.iter().find(|c| c.0 == name).unwrap_or_else(|| panic!("no counter {name}")).1
+    }
+
+    fn eventually(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+        let end = Instant::now() + DEADLINE;
+        while !condition(self) {
+            assert!(Instant::now() < end, "{what} did not come true");
+            std::thread::yield_now();
+        }
+    }
+}
+
+struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    fn send(&mut self, frame: Value) {
+        self.send_raw(0x81, frame.to_string().as_bytes());
+    }
+
+    fn send_raw(&mut self, first: u8, payload: &[u8]) {
+        let mut frame = vec![first];
+        match payload.len() {
+            n @ 0..=125 => frame.push(0x80 | n as u8),
+            n => {
+                frame.push(0x80 | 126);
+                frame.extend_from_slice(&(n as u16).to_be_bytes());
+            }
+        }
+        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(payload);
+        self.stream.write_all(&frame).expect("write");
+    }
+
+    /// The next frame: first byte and payload.
+    fn frame(&mut self) -> (u8, Vec<u8>) {
+        loop {
+            if let Some((first, header, len)) = self.header()
+                && self.buffer.len() >= header + len
+            {
+                let payload = self.buffer[header..header + len].to_vec();
+                self.buffer.drain(..header + len);
+                return (first, payload);
+            }
+            let mut chunk = [0; 65536];
+            let n = self.stream.read(&mut chunk).expect("a frame in time");
+            assert!(n > 0, "the connection ended");
+            self.buffer.extend_from_slice(&chunk[..n]);
+        }
+    }
+
+    fn header(&self) -> Option<(u8, usize, usize)> {
+        match self.buffer[..] {
+            [first, 126, a, b, ..] => Some((first, 4, usize::from(a) << 8 | usize::from(b))),
+            [first, len, ..] if len < 126 => Some((first, 2, usize::from(len))),
+            _ => None,
+        }
+    }
+
+    fn json(&mut self) -> Value {
+        let (_, payload) = self.frame();
+        serde_json::from_slice(&payload).expect("JSON")
+    }
+
+    fn close_code(&mut self) -> u16 {
+        loop {
+            if let (0x88, payload) = self.frame() {
+                return u16::from_be_bytes([payload[0], payload[1]]);
+            }
+        }
+    }
+
+    fn subscribe(&mut self, topic: &str) {
+        self.send(json!({"type": "subscribe", "data": {"topic": topic}}));
+        let welcome = self.json();
+        assert_eq!((&welcome["topic"], &welcome["messageType"]), (&json!(topic), &json!("welcome")));
+    }
+}
+
+#[test]
+fn a_publish_is_encoded_once_per_variant_however_many_receive_it() {
+    let node = Node::start(2);
+    let mut clients: Vec<Client> = (0..40)
+        .map(|n| {
+            let mut client = node.arrive(Some(&format!("s{n}")), n % 2 == 0);
+            assert_eq!(client.json()["messageType"], "welcome");
+            client.subscribe("t");
+            client
+        })
+        .collect();
+    let before = node.counter("realtime_encodings_total");
+    node.shards
+        .publish(Publication { compress: true, ..node.publication("t", r#""x""#) })
+        .expect("published");
+    node.shards.publish(node.publication("t", r#""last""#)).expect("published");
+    for (n, client) in clients.iter_mut().enumerate() {
+        let (first, _) = client.frame();
+        assert_eq!(first, if n % 2 == 0 { 0xc2 } else { 0x82 }, "binary, compressed where negotiated");
+        assert_eq!(client.json(), json!({"topic": "t", "messageType": "broadcast", "data": "last"}));
+    }
+    let expected = before + 3; // plain and deflated of the first, plain of the second
+    node.eventually("the count of encodings", |n| n.counter("realtime_encodings_total") >= expected);
+    assert_eq!(node.counter("realtime_encodings_total"), expected);
+    assert_eq!(node.counter("realtime_deliveries_total"), 80);
+}
+
+#[test]
+fn publishes_cross_shards_in_order() {
+    let node = Node::start(3);
+    let mut publisher = node.client("publisher");
+    let mut clients: Vec<Client> = (0..12)
+        .map(|n| {
+            let mut client = node.client(&format!("s{n}"));
+            client.subscribe("t");
+            client
+        })
+        .collect();
+    for n in 0..500 {
+        publisher
+            .send(json!({"type": "publish", "data": {"topic": "t", "payload": [n], "id": format!("{n}")}}));
+    }
+    for client in &mut clients {
+        for n in 0..500 {
+            let message = client.json();
+            assert_eq!(message["data"]["payload"], json!([n]));
+            assert_eq!(message["data"]["client"]["subject"], "publisher");
+        }
+    }
+}
+
+#[test]
+fn private_topics_reach_the_connection_or_the_subject_on_whatever_shard() {
+    let mut node = Node::start(3);
+    node.settings(json!({"limits": {"connectionsPerSubject": 0}}));
+    let mut clients: Vec<(String, Client)> = (0..6)
+        .map(|_| {
+            let mut client = node.arrive(Some("same"), false);
+            (client.json()["data"]["connection"]["id"].as_str().expect("an id").to_owned(), client)
+        })
+        .collect();
+    for (id, _) in &clients {
+        node.shards.publish(node.publication(&format!("priv/{id}"), r#""mine""#)).expect("published");
+    }
+    node.shards.publish(node.publication("priv/same", r#""ours""#)).expect("published");
+    for (id, client) in &mut clients {
+        assert_eq!(
+            client.json(),
+            json!({"topic": format!("priv/{id}"), "messageType": "broadcast", "data": "mine"})
+        );
+        assert_eq!(client.json()["data"], "ours");
+    }
+}
+
+#[test]
+fn a_burst_never_closes_a_healthy_reader() {
+    let node = Node::start(1);
+    let mut client = node.client("reader");
+    client.subscribe("t");
+    // Six times what may be left unsent, and no more than an untuned socket takes.
+    for n in 0..100 {
+        let message = format!("\"{n} {}\"", "x".repeat(4000));
+        node.shards.publish(node.publication("t", &message)).expect("published");
+    }
+    for n in 0..100 {
+        let message = client.json();
+        assert!(message["data"].as_str().is_some_and(|d| d.starts_with(&format!("{n} "))), "message {n}");
+    }
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_closed_with_4008_and_the_others_go_on() {
+    let node = Node::start(1);
+    let mut slow = node.client("slow");
+    slow.subscribe("t");
+    let mut fast = node.client("fast");
+    fast.subscribe("t");
+    let message = format!("\"{}\"", "x".repeat(5000));
+    let mut sent = 0;
+    while node.counter("realtime_slow_consumers_total") == 0 {
+        node.shards.publish(node.publication("t", &message)).expect("published");
+        sent += 1;
+        assert_eq!(fast.json()["topic"], "t");
+        assert!(sent < 10_000, "the socket takes for ever");
+    }
+    assert_eq!(slow.close_code(), 4008);
+    node.shards.publish(node.publication("t", r#""after""#)).expect("published");
+    while fast.json()["data"] != "after" {}
+    assert_eq!(node.shards.open_sessions(), 1);
+}
+
+#[tokio::test]
+async fn receipts_lists_and_disconnects_count_over_all_shards() {
+    let node = Node::start(3);
+    let mut clients: Vec<Client> = (0..9)
+        .map(|n| {
+            let mut client = node.client(&format!("s{n}"));
+            client.subscribe("t");
+            client.subscribe(&format!("own/{n}"));
+            client
+        })
+        .collect();
+    let app = node.publication("t", "0").app;
+    let receipt = node.shards.publish_with_receipt(node.publication("t", "1")).await.expect("a receipt");
+    assert_eq!((receipt.matched, receipt.queued, receipt.dropped), (9, 9, 0));
+    let topics = node.shards.topics(&app, "", None, 100).await.expect("topics");
+    assert_eq!(topics.len(), 11);
+    assert_eq!(topics[0], ("main".to_owned(), 9));
+    assert_eq!(topics[10], ("t".to_owned(), 9));
+    let page = node.shards.topics(&app, "own/", Some("own/3"), 2).await.expect("a page");
+    assert_eq!(page, [("own/4".to_owned(), 1), ("own/5".to_owned(), 1)]);
+    let first = node.shards.connections(&app, None, None, 4).await.expect("a page");
+    let rest = node.shards.connections(&app, None, Some(first[3].id), 100).await.expect("the rest");
+    assert_eq!((first.len(), rest.len()), (4, 5));
+    assert!(first.iter().chain(&rest).is_sorted_by_key(|c| c.id));
+    assert!(first.iter().all(|c| c.subscriptions == 2));
+
+    let patterns = PatternSet::new(["own/*"], PermissionCase::Insensitive);
+    assert_eq!(node.shards.unsubscribe(&app, "s3", patterns).await, Ok(1));
+    assert_eq!(node.shards.disconnect(&app, Target::Subject("s4".into())).await, Ok(1));
+    assert_eq!(clients[4].close_code(), 4003);
+    assert_eq!(node.shards.disconnect(&app, Target::Connection(first[0].id)).await, Ok(1));
+    assert_eq!(node.shards.disconnect(&app, Target::Connection(first[0].id)).await, Ok(0));
+    node.shards.disconnect(&app, Target::All).await.expect("disconnected");
+    node.eventually("the sessions to end", |n| n.shards.open_sessions() == 0);
+}
+
+#[test]
+fn disabling_an_app_closes_its_sessions_with_4004() {
+    let mut node = Node::start(2);
+    let mut client = node.client("s");
+    node.app(json!({"enabled": false}));
+    assert_eq!(client.close_code(), 4004);
+    node.app(json!({}));
+    assert_eq!(node.client("s").stream.peer_addr().is_ok(), true);
+}
+
+#[test]
+fn the_oldest_connection_of_a_subject_stays_if_it_answers_and_goes_if_not() {
+    let node = Node::start(2);
+    let mut holder = node.client("s");
+    let mut second = node.arrive(Some("s"), false);
+    let (ping, _) = holder.frame();
+    assert_eq!(ping, 0x89);
+    holder.send_raw(0x8a, b"");
+    assert_eq!(second.close_code(), 4009);
+
+    let mut third = node.arrive(Some("s"), false);
+    assert_eq!(holder.frame().0, 0x89);
+    assert_eq!(third.json()["messageType"], "welcome", "the holder did not answer");
+    assert_eq!(holder.close_code(), 4010);
+}
+
+#[test]
+fn the_policy_replace_closes_the_oldest_at_once() {
+    let mut node = Node::start(2);
+    node.app(json!({"connectionLimitPolicy": "replace"}));
+    let mut first = node.client("s");
+    let _second = node.client("s");
+    assert_eq!(first.close_code(), 4009);
+    node.eventually("one session", |n| n.shards.open_sessions() == 1);
+}
+
+#[test]
+fn an_idle_connection_is_pinged_then_closed_with_4010() {
+    let mut node = Node::start(1);
+    node.settings(json!({"limits": {"idleTimeoutSeconds": 1}}));
+    let mut client = node.client("s");
+    assert_eq!(client.frame().0, 0x89);
+    client.send_raw(0x8a, b"");
+    assert_eq!(client.frame().0, 0x89, "an answer buys time");
+    assert_eq!(client.close_code(), 4010);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_closes_every_session_with_1001_and_can_be_called_off() {
+    let node = Node::start(2);
+    let mut clients: Vec<Client> = (0..20).map(|n| node.client(&format!("s{n}"))).collect();
+    node.shards.drain(Duration::from_millis(300)).await;
+    for client in &mut clients {
+        assert_eq!(client.close_code(), 1001);
+    }
+    assert_eq!(node.shards.open_sessions(), 0);
+    assert_eq!(node.arrive(Some("late"), false).close_code(), 1001);
+    node.shards.cancel_drain();
+    node.client("after");
+}
+
+#[test]
+fn presence_and_messages_reach_the_inbound_topic_and_are_acked() {
+    let mut node = Node::start(2);
+    node.app(json!({"enableWebSocketInboundTopic": true, "clientInboundAckEnabled": true}));
+    let mut backend = node.client("backend");
+    backend.subscribe("secure/inbound");
+    let mut client = node.client("client");
+    let connected = backend.json();
+    assert_eq!(connected["messageType"], "presence");
+    assert_eq!(connected["data"]["payload"], json!({"code": 0, "status": "connected"}));
+    client.send(json!({"type": "message", "data": {"payload": {"a": 1}, "id": "52"}}));
+    let message = backend.json();
+    assert_eq!((&message["topic"], &message["messageType"]), (&json!("secure/inbound"), &json!("broadcast")));
+    assert_eq!((&message["data"]["payload"], &message["data"]["id"]), (&json!({"a": 1}), &json!("52")));
+    assert_eq!(message["data"]["client"]["permissions"].as_array().map(Vec::len), Some(2));
+    assert_eq!(client.json(), json!({"topic": "priv/acks", "messageType": "ack", "data": "52"}));
+    drop(client);
+    assert_eq!(backend.json()["data"]["payload"], json!({"code": -1, "status": "disconnected"}));
+}
+
+#[test]
+fn limits_of_topics_and_subscriptions_are_answered_with_an_error_frame() {
+    let mut node = Node::start(2);
+    let tier = json!({"maxConnections": 3, "maxSubscriptionsPerConnection": 2, "maxTopics": 3,
+        "messagesPerSecond": 0, "apiUsageBytesPerMonth": 0, "inboundMessagesPerMonth": 0});
+    node.settings(json!({"tiers": {"unlimited": tier}}));
+    let (mut one, mut two) = (node.client("one"), node.client("two"));
+    one.subscribe("a");
+    one.subscribe("b");
+    one.subscribe("b");
+    one.send(json!({"type": "subscribe", "data": {"topic": "c"}}));
+    assert_eq!(one.json()["data"]["code"], "subscription_limit");
+    two.subscribe("c");
+    two.send(json!({"type": "subscribe", "data": {"topic": "d"}}));
+    assert_eq!(two.json()["data"]["code"], "topic_limit");
+    one.send(json!({"type": "unsubscribe", "data": {"topic": "a"}}));
+    two.subscribe("b");
+    node.client("three");
+    let app = node.shards.app("a").expect("the app");
+    node.eventually("a free place", |n| n.shards.check_limits(&app).is_ok());
+}
