@@ -57,11 +57,6 @@ pub(crate) fn from_name(text: &str) -> Option<Algorithm> {
     ALL.into_iter().find(|&algorithm| name(algorithm) == text)
 }
 
-/// Whether signer and verifier share one secret.
-pub(crate) const fn is_symmetric(algorithm: Algorithm) -> bool {
-    matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512)
-}
-
 /// The algorithm's scheme. RSA keys below 2048 bits are refused by the library's parameters too.
 pub(crate) fn scheme(algorithm: Algorithm) -> Scheme {
     match algorithm {
@@ -111,7 +106,6 @@ mod tests {
         for algorithm in ALL {
             assert_eq!(from_name(name(algorithm)), Some(algorithm));
             assert_eq!(serde_json::to_value(algorithm).unwrap(), name(algorithm));
-            assert_eq!(is_symmetric(algorithm), name(algorithm).starts_with("HS"));
         }
         for other in ["none", "None", "hs256", "es512", "EDDSA", "Ed25519", "ES256K", ""] {
             assert_eq!(from_name(other), None, "{other}");

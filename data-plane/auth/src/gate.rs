@@ -15,7 +15,7 @@ use crate::pool::{Pool, PoolError};
 use crate::refusal::Refusal;
 use crate::token::{Compact, MAX_TOKEN_BYTES};
 use crate::verifier::{Role, Sha256};
-use crate::{App, Caller, Identity, OperatorTokens, algorithm};
+use crate::{App, Caller, Identity, OperatorTokens};
 
 /// Sizes of the verification pool and the token cache.
 #[derive(Debug, Clone)]
@@ -198,7 +198,7 @@ impl Gate {
         keys: Arc<[VerifyingKey]>,
         token: Compact<'_>,
     ) -> Result<(), Refusal> {
-        let ok = if algorithm::is_symmetric(algorithm) {
+        let ok = if algorithm.is_hmac() {
             any_verifies(&keys, token.signed, &token.signature)
         } else {
             let (signed, signature) = (token.signed.to_vec(), token.signature);
@@ -222,4 +222,66 @@ fn any_verifies(keys: &[VerifyingKey], signed: &[u8], signature: &[u8]) -> bool 
 
 fn check_address(list: &AddressList, address: IpAddr) -> Result<(), Refusal> {
     if list.allows(address) { Ok(()) } else { Err(Refusal::Address) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::pin::pin;
+    use std::sync::mpsc;
+    use std::task::{Context, Poll, Waker};
+
+    use realtime_proto::{AppConfig, AppId, ErrorCode};
+    use serde_json::json;
+
+    use super::*;
+    use crate::issue;
+
+    const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn app(id: &str, public_pem: &str) -> Arc<App> {
+        let key = json!({"source": "raw", "key": public_pem, "algorithms": ["ES256"], "issuer": []});
+        let document = json!({"appId": id, "name": id, "authKey": key, "adminKey": key});
+        let config = AppConfig::create(&document, "2027-01-15T08:00:00.000Z").unwrap();
+        Arc::new(App::compile(config, 1).unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_application_that_fills_its_half_of_the_queue_waits_and_others_get_in() {
+        let pair = issue::generate(Algorithm::ES256);
+        let token = issue::sign(Algorithm::ES256, &pair.private_pem, "{}", None).unwrap();
+        let (flooded, quiet) = (app("flooded", &pair.public_pem), app("quiet", &pair.public_pem));
+        let config = GateConfig { verifier_threads: 1, verifier_queue: 4, token_cache: 0 };
+        let gate = Gate::new(config, OperatorTokens::default());
+        let admit = |app| gate.admit_client(app, ADDRESS, Some(&token), 0);
+
+        let (release, released) = mpsc::channel::<()>();
+        let (started, starts) = mpsc::channel();
+        let blocker = AppId::parse("blocker").unwrap();
+        let mut blocked = pin!(gate.pool.run(&blocker, move || {
+            started.send(()).unwrap();
+            let _ = released.recv();
+        }));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(blocked.as_mut().poll(&mut context).is_pending());
+        starts.recv().unwrap();
+
+        let (mut first, mut second) = (pin!(admit(&flooded)), pin!(admit(&flooded)));
+        assert!(first.as_mut().poll(&mut context).is_pending());
+        assert!(second.as_mut().poll(&mut context).is_pending());
+        let Poll::Ready(Err(refused)) = pin!(admit(&flooded)).poll(&mut context) else {
+            panic!("a third one fits")
+        };
+        assert_eq!((refused.code, refused.retry_after), (ErrorCode::Unavailable, Some(1)));
+        let mut other = pin!(admit(&quiet));
+        assert!(other.as_mut().poll(&mut context).is_pending());
+        let stats = gate.stats();
+        assert_eq!((stats.queue_full, stats.waiting), (1, 3));
+
+        drop(release);
+        for admitted in [first.await, second.await, other.await] {
+            assert!(admitted.is_ok());
+        }
+        assert_eq!(gate.stats().verified, 3);
+    }
 }

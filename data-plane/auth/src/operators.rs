@@ -8,7 +8,7 @@ use aws_lc_rs::digest;
 
 use crate::verifier::Sha256;
 
-/// Shortest name and longest name in bytes: it stands in audit records.
+/// Longest name, in bytes: it stands in every audit record.
 const MAX_NAME_BYTES: usize = 64;
 
 /// The accepted operator tokens. Holds digests only.
@@ -68,7 +68,7 @@ impl OperatorTokens {
     }
 }
 
-/// The names; digests of weak tokens could be guessed from.
+/// Shows the names: a weak token could be guessed from its digest.
 impl fmt::Debug for OperatorTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.entries.iter().map(|(name, _)| name)).finish()

@@ -67,6 +67,14 @@ impl Pool {
         app: &AppId,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PoolError> {
+        self.enqueue(app, work)?.await.map_err(|_| PoolError::Closed)
+    }
+
+    fn enqueue<T: Send + 'static>(
+        &self,
+        app: &AppId,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<oneshot::Receiver<T>, PoolError> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move || {
             if !answer.is_closed() {
@@ -76,7 +84,7 @@ impl Pool {
         });
         self.shared.state.lock().queue.push(app, job).map_err(|Full| PoolError::Full)?;
         self.shared.wake.notify_one();
-        answered.await.map_err(|_| PoolError::Closed)
+        Ok(answered)
     }
 
     /// Jobs that wait for a thread.
@@ -128,5 +136,88 @@ impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (threads, waiting) = (self.threads.len(), self.waiting());
         f.debug_struct("Pool").field("threads", &threads).field("waiting", &waiting).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A pool whose only thread is busy until the sender is dropped.
+    async fn busy_pool(queue: usize) -> (Pool, mpsc::Sender<()>) {
+        let pool = Pool::start(1, queue);
+        let (release, released) = mpsc::channel::<()>();
+        let (started, starts) = oneshot::channel();
+        let hold = move || {
+            started.send(()).unwrap();
+            let _ = released.recv();
+        };
+        // Its answer has to be awaited by someone, or the work would be skipped.
+        let answer = pool.enqueue(&app("blocker"), hold).unwrap();
+        tokio::spawn(answer);
+        starts.await.unwrap();
+        (pool, release)
+    }
+
+    fn app(name: &str) -> AppId {
+        AppId::parse(name).unwrap()
+    }
+
+    #[tokio::test]
+    async fn work_runs_on_a_named_thread_of_the_pool() {
+        let pool = Pool::start(2, 4);
+        let name = pool.run(&app("a"), || thread::current().name().map(str::to_owned)).await;
+        assert!(name.unwrap().unwrap().starts_with("verify-"));
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_one_application_leaves_room_and_turns_to_others() {
+        let (pool, release) = busy_pool(8).await;
+        let (done, order) = mpsc::channel();
+        let enqueue = |name: &'static str| {
+            let done = done.clone();
+            pool.enqueue(&app(name), move || done.send(name).unwrap())
+        };
+        let mut answers: Vec<_> = (0..4).map(|_| enqueue("flood").unwrap()).collect();
+        assert_eq!(enqueue("flood").err(), Some(PoolError::Full));
+        answers.push(enqueue("quiet").unwrap());
+        assert_eq!(pool.waiting(), 5);
+        drop(release);
+        for answer in answers {
+            answer.await.unwrap();
+        }
+        assert_eq!(order.try_iter().collect::<Vec<_>>(), ["flood", "quiet", "flood", "flood", "flood"]);
+    }
+
+    #[tokio::test]
+    async fn the_whole_queue_is_bounded() {
+        let (pool, _release) = busy_pool(2).await;
+        let _first = pool.enqueue(&app("a"), || ()).unwrap();
+        let _second = pool.enqueue(&app("b"), || ()).unwrap();
+        assert_eq!(pool.run(&app("c"), || ()).await, Err(PoolError::Full));
+    }
+
+    #[tokio::test]
+    async fn work_whose_caller_has_gone_is_skipped() {
+        let (pool, release) = busy_pool(4).await;
+        let (done, ran) = mpsc::channel();
+        drop(pool.enqueue(&app("a"), move || done.send(()).unwrap()).unwrap());
+        drop(release);
+        pool.run(&app("a"), || ()).await.unwrap();
+        assert_eq!(ran.try_iter().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn dropping_the_pool_refuses_what_waits_and_ends_its_threads() {
+        let (pool, release) = busy_pool(4).await;
+        let shared = Arc::downgrade(&pool.shared);
+        let waiting = pool.enqueue(&app("a"), || ()).unwrap();
+        let dropping = thread::spawn(move || drop(pool));
+        assert!(waiting.await.is_err(), "refused while the thread is still busy");
+        drop(release);
+        dropping.join().unwrap();
+        assert!(shared.upgrade().is_none(), "no thread is left");
     }
 }

@@ -91,11 +91,8 @@ impl Verifier {
 
     fn algorithm(&self, header: &Header) -> Result<Algorithm, Refusal> {
         let named = algorithm::from_name(&header.alg).ok_or(Refusal::Algorithm)?;
-        let accepted = if self.algorithms.is_empty() {
-            !algorithm::is_symmetric(named)
-        } else {
-            self.algorithms.contains(&named)
-        };
+        let accepted =
+            if self.algorithms.is_empty() { !named.is_hmac() } else { self.algorithms.contains(&named) };
         if accepted { Ok(named) } else { Err(Refusal::Algorithm) }
     }
 }
