@@ -206,7 +206,7 @@ fn accept_app(apps: &mut HashMap<AppId, Arc<App>>, document: &wire::App) -> Resu
 }
 
 fn accept_settings(held: &mut Arc<Settings>, document: &[u8]) -> Result<(), String> {
-    let settings = Settings::parse(&parse(document)?).map_err(|e| e.to_string())?;
+    let settings = Settings::from_stored(&parse(document)?).map_err(|e| e.to_string())?;
     if **held != settings {
         *held = Arc::new(settings);
     }

@@ -67,7 +67,7 @@ impl AppRuntime {
     /// Longest message of this application's clients and services, in bytes.
     #[must_use]
     pub fn max_message_bytes(&self) -> u32 {
-        self.limits.max_message_bytes
+        self.limits.message_bytes()
     }
 
     /// Whether messages must also reach a target that this release does not serve.
@@ -197,14 +197,13 @@ impl AppTable {
         if kept.is_none() {
             self.next_slot += 1;
         }
-        // The control plane refuses settings that lack a tier in use; should it happen, the tightest default holds.
-        let tier = settings.tiers.get(&config.tier).copied();
-        let tier = tier.unwrap_or_else(|| Settings::default().tiers.get("free").copied().unwrap_or_default());
+        // The control plane refuses settings that lack a tier in use; should it happen, the tighter default holds.
+        let tier = settings.tiers.get(&config.tier).copied().unwrap_or(Tier::FREE);
         AppRuntime {
             app: app.clone(),
             slot,
             policy: Policy {
-                max_message_bytes: settings.limits.max_message_bytes,
+                max_message_bytes: settings.limits.message_bytes(),
                 messages_per_second: tier.messages_per_second,
                 inbound_enabled: config.inbound_enabled(),
                 refused_subscription: config.refused_subscription_policy,

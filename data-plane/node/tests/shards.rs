@@ -328,7 +328,7 @@ fn disabling_an_app_closes_its_sessions_with_4004() {
     node.app(json!({"enabled": false}));
     assert_eq!(client.close_code(), 4004);
     node.app(json!({}));
-    assert_eq!(node.client("s").stream.peer_addr().is_ok(), true);
+    node.client("s");
 }
 
 #[test]

@@ -16,9 +16,6 @@ use super::Door;
 use super::query::SessionQuery;
 use crate::AppRuntime;
 
-/// Longest token (protocol.md 2.1).
-const MAX_TOKEN_BYTES: usize = 8 * 1024;
-
 /// A well-formed opening handshake.
 #[derive(Debug, Clone)]
 pub(super) struct Handshake {
@@ -104,23 +101,14 @@ pub(super) async fn admit(
         return Err(ApiError::new(ErrorCode::OriginForbidden, "the origin is not allowed"));
     }
     let token = query.access_token.as_deref().or_else(|| bearer(headers));
-    let oversized = token.is_some_and(|token| token.len() > MAX_TOKEN_BYTES);
-    // Without the token, the gate still checks the address first, and refuses.
-    let admitted = door.gate.admit_client(&app.app, address, token.filter(|_| !oversized), unix_now()).await;
-    let identity = admitted.map_err(|mut refusal| {
-        if oversized && refusal.code == ErrorCode::Unauthenticated {
-            refusal.detail = "the token is over 8 KiB".into();
-        }
-        refusal
-    })?;
+    let identity = door.gate.admit_client(&app.app, address, token, unix_now()).await?;
     door.shards.check_limits(&app)?;
     Ok(Admission { app, identity })
 }
 
 /// The token of `Authorization: Bearer`.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    headers.get(header::AUTHORIZATION)?.to_str().ok().and_then(realtime_auth::bearer)
 }
 
 /// Whether a header that is a list of tokens has this one.

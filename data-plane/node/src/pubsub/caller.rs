@@ -24,10 +24,7 @@ impl Credentials {
             return Self::Checked(caller.clone());
         }
         let value = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
-        let token = value
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty())
-            .map(|(_, token)| token.trim().to_owned());
+        let token = value.and_then(realtime_auth::bearer).map(str::to_owned);
         let address = request.remote_addr().map(|address| address.ip().to_canonical());
         Self::Token { token, address }
     }

@@ -111,5 +111,5 @@ pub(crate) fn smallest<T, K: Ord>(items: &mut Vec<T>, limit: usize, key: impl Fn
         items.select_nth_unstable_by(limit, |a, b| key(a).cmp(&key(b)));
         items.truncate(limit);
     }
-    items.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
+    items.sort_unstable_by_key(key);
 }
