@@ -137,8 +137,8 @@ impl Call {
         state: &Shared<P, A, S>,
         request: Request,
     ) -> Result<Self, ApiError> {
-        let (mut parts, body) = request.into_parts();
-        let app_id = call::app_id(&mut parts).await?;
+        let (parts, body) = request.into_parts();
+        let app_id = call::app_id(&parts.uri).to_owned();
         match call::app(&state.snapshots, &app_id) {
             Ok(app) => {
                 let caller = call::admit(&state.gate, &app, &parts).await?;

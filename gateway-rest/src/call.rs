@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
-use axum::extract::{FromRequestParts as _, RawPathParams, Request};
+use axum::extract::Request;
 use bytes::Bytes;
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use http::{HeaderMap, Uri};
 use realtime_auth::{Action, App, Caller, ClientAddress, Gate, authorize};
 use realtime_discovery::Snapshot;
-use realtime_proto::{ApiError, ErrorCode};
+use realtime_proto::{ApiError, ConnectionId, ErrorCode};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -42,8 +42,8 @@ impl Call {
         gate: &Gate,
         request: Request,
     ) -> Result<Self, ApiError> {
-        let (mut parts, body) = request.into_parts();
-        let app = app(snapshots, &app_id(&mut parts).await?)?;
+        let (parts, body) = request.into_parts();
+        let app = app(snapshots, app_id(&parts.uri))?;
         let caller = admit(gate, &app, &parts).await?;
         if let Caller::Operator { name } = &caller {
             // What the control plane executes it audits itself; nodes only see the gateway.
@@ -80,15 +80,19 @@ impl Call {
     }
 }
 
-/// The first path parameter, `{app}`. What is no application id finds none later.
-pub(crate) async fn app_id(parts: &mut Parts) -> Result<String, ApiError> {
-    path_parameter(parts, "app").await.ok_or_else(no_such_app)
+/// The application that a path names: `/api/KIND/APP…` throughout. Taken as written: no character of an
+/// application or connection id needs percent-encoding, so that what is encoded is none.
+pub(crate) fn app_id(uri: &Uri) -> &str {
+    segment(uri, 3)
 }
 
-/// A path parameter, percent-decoded; `None` where it is not UTF-8.
-pub(crate) async fn path_parameter(parts: &mut Parts, name: &str) -> Option<String> {
-    let parameters = RawPathParams::from_request_parts(parts, &()).await.ok()?;
-    parameters.iter().find(|&(given, _)| given == name).map(|(_, value)| value.to_owned())
+/// The connection that `/api/connections/APP/CONNECTION` names.
+pub(crate) fn connection_id(uri: &Uri) -> Option<ConnectionId> {
+    ConnectionId::parse(segment(uri, 4))
+}
+
+fn segment(uri: &Uri, index: usize) -> &str {
+    uri.path().split('/').nth(index).unwrap_or_default()
 }
 
 /// The application in force: 503 before the first configuration, else 404.

@@ -1,15 +1,15 @@
 //! Connections of an application: the list, and closing them.
 
 use axum::extract::Request;
-use jiff::Timestamp;
 use realtime_auth::{Action, Caller};
 use realtime_proto::generated::admin::apps_server::Apps;
 use realtime_proto::generated::admin::settings_server::Settings;
 use realtime_proto::generated::pubsub::disconnect_request::Target;
 use realtime_proto::generated::pubsub::pub_sub_server::PubSub;
 use realtime_proto::generated::pubsub::{self, DisconnectRequest, ListConnectionsRequest};
+use realtime_proto::timestamp;
 use realtime_proto::topic::is_valid_subject;
-use realtime_proto::{ApiError, ConnectionId, ErrorCode};
+use realtime_proto::{ApiError, ErrorCode};
 use serde::Serialize;
 
 use crate::call::{self, Call, ask, from_caller};
@@ -51,7 +51,7 @@ pub(crate) async fn list<P: PubSub, A: Apps, S: Settings>(
     call.permit(Action::ManageConnections)?;
     call.enabled()?;
     let page = ask(state.pubsub.list_connections(from_caller(Caller::Cluster, list))).await?;
-    let items = page.items.iter().map(row).collect::<Result<Vec<_>, _>>()?;
+    let items = page.items.iter().map(row).collect::<Vec<_>>();
     respond::page(&items, &page.next)
 }
 
@@ -77,11 +77,10 @@ pub(crate) async fn disconnect_one<P: PubSub, A: Apps, S: Settings>(
     state: Shared<P, A, S>,
     request: Request,
 ) -> Answer {
-    let mut call = Call::open(&state.snapshots, &state.gate, request).await?;
+    let call = Call::open(&state.snapshots, &state.gate, request).await?;
     call.check_app_header()?;
     let none = || ApiError::new(ErrorCode::NotFound, "no such connection");
-    let id = call::path_parameter(&mut call.parts, "connection").await;
-    let Some(id) = id.as_deref().and_then(ConnectionId::parse) else {
+    let Some(id) = call::connection_id(&call.parts.uri) else {
         call.permit(Action::ManageConnections)?;
         call.enabled()?;
         return Err(none());
@@ -112,16 +111,12 @@ fn check_subject(subject: &str) -> Result<String, ApiError> {
     }
 }
 
-fn row(connection: &pubsub::Connection) -> Result<Connection<'_>, ApiError> {
-    let connected_at = i64::try_from(connection.connected_at_ms)
-        .ok()
-        .and_then(|milliseconds| Timestamp::from_millisecond(milliseconds).ok())
-        .ok_or_else(|| ApiError::new(ErrorCode::Internal, "a connection's start is out of range"))?;
-    Ok(Connection {
+fn row(connection: &pubsub::Connection) -> Connection<'_> {
+    Connection {
         id: &connection.id,
         subject: &connection.subject,
         remote_address: &connection.remote_address,
-        connected_at: format!("{connected_at:.3}"),
+        connected_at: timestamp(connection.connected_at_ms),
         subscriptions: connection.subscriptions,
-    })
+    }
 }

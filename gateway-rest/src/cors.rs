@@ -34,10 +34,8 @@ impl CrossOrigin {
     /// `None` without `Origin`, without such an application, and for other origins.
     pub(crate) fn of(request: &Request, snapshots: &watch::Receiver<Option<Arc<Snapshot>>>) -> Option<Self> {
         let origin = request.headers().get(ORIGIN)?;
-        // The routes that allow browsers are all `/api/KIND/APP…`.
-        let app_id = request.uri().path().split('/').nth(3)?;
         let snapshot = snapshots.borrow();
-        let app = snapshot.as_ref()?.apps.get(app_id)?;
+        let app = snapshot.as_ref()?.apps.get(call::app_id(request.uri()))?;
         let open = app.config.allowed_origins.is_empty();
         let allows = origin.to_str().is_ok_and(|origin| app.config.allows_origin(Some(origin)));
         allows.then(|| Self { allowed: if open { HeaderValue::from_static("*") } else { origin.clone() } })
@@ -59,10 +57,7 @@ pub(crate) async fn preflight<P: PubSub, A: Apps, S: Settings>(
     state: Shared<P, A, S>,
     request: Request,
 ) -> Answer {
-    let (mut parts, _) = request.into_parts();
-    let app_id = call::app_id(&mut parts).await?;
-    call::app(&state.snapshots, &app_id)?;
-    let request = Request::from_parts(parts, axum::body::Body::empty());
+    call::app(&state.snapshots, call::app_id(request.uri()))?;
     if CrossOrigin::of(&request, &state.snapshots).is_none() {
         return Err(ApiError::new(
             ErrorCode::OriginForbidden,

@@ -61,7 +61,8 @@ pub(crate) type Shared<P, A, S> = Arc<GatewayState<P, A, S>>;
 /// The HTTP API. Every answer that is no success is a problem document, unknown paths and methods included.
 ///
 /// Each request must carry [`realtime_auth::ClientAddress`] in its extensions; without it every call that
-/// authenticates is answered 500, because guessing an address could open `adminSourceAddress`.
+/// authenticates is answered 500, because guessing an address could open `adminSourceAddress`. Paths are read
+/// from the request's URI: serve the router as it is, not nested under a prefix.
 pub fn router<P: PubSub, A: Apps, S: Settings>(state: GatewayState<P, A, S>) -> Router {
     Router::new()
         .route("/api/health/status", get(Endpoint::plain(health::status)))
