@@ -71,6 +71,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Gives no operator token: the server makes one.
+    #[must_use]
+    pub fn without_operator_token(mut self) -> Self {
+        self.env.retain(|(name, _)| name != "REALTIME_OPERATOR_TOKEN");
+        self
+    }
+
     /// Starts the process and waits until it serves.
     ///
     /// # Panics
@@ -101,7 +108,10 @@ impl Server {
     /// A server with other arguments.
     #[must_use]
     pub fn builder() -> ServerBuilder {
-        ServerBuilder { args: Vec::new(), env: Vec::new() }
+        ServerBuilder {
+            args: Vec::new(),
+            env: vec![("REALTIME_OPERATOR_TOKEN".into(), OPERATOR_TOKEN.into())],
+        }
     }
 
     async fn launch(args: Vec<OsString>, env: Vec<(OsString, OsString)>, home: Arc<TempDir>) -> Self {
@@ -117,7 +127,7 @@ impl Server {
         command.args(["serve", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"]);
         command.args(["--admin-listen", "127.0.0.1:0", "--data-dir"]).arg(home.path().join("data"));
         command.arg("--ready-file").arg(&ready).args(&args);
-        command.env("REALTIME_OPERATOR_TOKEN", OPERATOR_TOKEN).envs(env.iter().cloned());
+        command.env_remove("REALTIME_OPERATOR_TOKEN").envs(env.iter().cloned());
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log, twice")).stderr(log);
         let child = command.spawn().unwrap_or_else(|e| panic!("{}: {e}", binary().display()));
         let mut server = Self { child, args, env, home, addresses: Value::Null };

@@ -1,0 +1,178 @@
+//! 6: the limits of a tier, as clients and services meet them.
+
+use realtime_testkit::{Client, Server, TestApp, eventually};
+use serde_json::{Value, json};
+
+use crate::{PUBLISH, READ};
+
+/// An app in a tier of its own with one limit set; a session of it is subject to that limit.
+async fn limited(server: &Server, limit: &str, value: u64) -> TestApp {
+    server
+        .change_settings(|settings| {
+            settings["tiers"]["small"] = settings["tiers"]["unlimited"].clone();
+            settings["tiers"]["small"][limit] = json!(value);
+        })
+        .await;
+    let inbound = server.app().set("enableWebSocketInboundTopic", true);
+    inbound.set("tier", "small").create().await
+}
+
+async fn send(client: &mut Client, kind: &str, data: Value) -> Option<String> {
+    client.send(kind, data).await;
+    let frame = client.frame().await;
+    (frame.message_type() == "error").then(|| frame.data()["code"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn subscriptions_per_connection_are_limited_without_main_and_private_topics() {
+    let server = Server::start().await;
+    let app = limited(&server, "maxSubscriptionsPerConnection", 2).await;
+    let mut client = app.connect("a", &[READ]).await;
+    client.subscribe("one").await;
+    client.subscribe("main").await;
+    client.subscribe("one").await;
+    client.subscribe("secure/two").await;
+    client.send("subscribe", json!({"topic": "three"})).await;
+    assert_eq!(client.expect_error("subscription_limit").await["topic"], "three");
+    client.send("unsubscribe", json!({"topic": "one"})).await;
+    client.subscribe("three").await;
+}
+
+#[tokio::test]
+async fn distinct_topics_of_an_app_are_limited_without_main_and_private_topics() {
+    let server = Server::start().await;
+    let app = limited(&server, "maxTopics", 2).await;
+    let mut a = app.connect("a", &[]).await;
+    let mut b = app.connect("b", &[]).await;
+    a.subscribe("one").await;
+    b.subscribe("two").await;
+    a.subscribe("two").await;
+    b.send("subscribe", json!({"topic": "three"})).await;
+    assert_eq!(b.expect_error("topic_limit").await["topic"], "three");
+    // A topic that nobody holds any more does not count.
+    a.send("unsubscribe", json!({"topic": "one"})).await;
+    a.subscribe("two").await;
+    eventually("the freed topic", async || {
+        send(&mut b, "subscribe", json!({"topic": "three"})).await.is_none().then_some(())
+    })
+    .await;
+}
+
+/// A burst of twice the rate, for `publish` and `message` together; subscriptions have a bucket of their own.
+#[tokio::test]
+async fn messages_per_second_are_limited() {
+    let server = Server::start().await;
+    let app = limited(&server, "messagesPerSecond", 5).await;
+    let mut client = app.connect("a", &[PUBLISH]).await;
+    client.subscribe("t").await;
+    let mut refused = 0;
+    for n in 0..40 {
+        let (kind, topic) = if n % 2 == 0 { ("publish", "t") } else { ("message", "ignored") };
+        client.send(kind, json!({"topic": topic, "payload": "x", "id": format!("{n}")})).await;
+    }
+    // The bucket of subscriptions is still full: the answer comes after those of the forty.
+    client.send("subscribe", json!({"topic": "fence"})).await;
+    let mut published = 0;
+    loop {
+        let frame = client.frame().await;
+        match (frame.topic(), frame.message_type()) {
+            ("fence", "welcome") => break,
+            ("t", "broadcast") => published += 1,
+            ("priv/errors", "error") => {
+                assert_eq!(frame.data()["code"], "rate_limited");
+                refused += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!((5..=12).contains(&published), "{published} of 20 publishes passed");
+    assert!((10..=30).contains(&refused), "{refused} of 40 were refused");
+}
+
+#[tokio::test]
+async fn subscriptions_are_rate_limited_by_a_bucket_of_their_own() {
+    let server = Server::start().await;
+    let app = limited(&server, "messagesPerSecond", 5).await;
+    let mut client = app.connect("a", &[PUBLISH]).await;
+    for n in 0..40 {
+        client.send("subscribe", json!({"topic": format!("t{n}")})).await;
+    }
+    client.publish("main", "fence").await;
+    let (mut welcomed, mut refused) = (0, 0);
+    loop {
+        let frame = client.frame().await;
+        match frame.message_type() {
+            "welcome" => welcomed += 1,
+            "error" => refused += u32::from(frame.data()["code"] == "rate_limited"),
+            _ => break,
+        }
+    }
+    assert!((10..=20).contains(&welcomed), "{welcomed} welcomes");
+    assert_eq!(welcomed + refused, 40);
+}
+
+/// Format before rate, rate before permission.
+#[tokio::test]
+async fn a_frames_checks_are_made_in_the_documented_order() {
+    let server = Server::start().await;
+    let app = limited(&server, "messagesPerSecond", 1).await;
+    app.patch(&json!({"enableWebSocketInboundTopic": false})).await;
+    let mut client = app.connect("a", &[]).await;
+    let mut codes = Vec::new();
+    for _ in 0..6 {
+        client.publish("t", "x").await;
+        codes.push(client.expect("priv/errors", "error").await["code"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(codes.first().map(String::as_str), Some("permission_denied"));
+    assert!(codes.contains(&"rate_limited".to_owned()), "{codes:?}");
+    client.send("message", json!({"payload": "x"})).await;
+    let code = client.expect("priv/errors", "error").await["code"].as_str().unwrap().to_owned();
+    assert!(code == "rate_limited" || code == "inbound_disabled", "{code}");
+    client.send_text("hello").await;
+    assert_eq!(client.expect_close().await.0, 1008);
+}
+
+#[tokio::test]
+async fn the_months_api_usage_is_limited_for_publishes_of_both_kinds() {
+    let server = Server::start().await;
+    let app = limited(&server, "apiUsageBytesPerMonth", 1000).await;
+    let mut client = app.connect("a", &[PUBLISH]).await;
+    let body = json!({"topic": "t", "message": "x".repeat(398)});
+    app.publish(&body).await.expect(200);
+    app.publish(&body).await.expect(200);
+    eventually("the quota's end", || async { (app.publish(&body).await.status == 429).then_some(()) }).await;
+    app.publish(&body).await.expect_problem(429, "quota_exceeded");
+    let path = format!("/api/connections/{}", app.id());
+    let listed = app.api(&[crate::CONNECTIONS], "GET", &path).send().await;
+    listed.expect_problem(429, "quota_exceeded");
+    // An operator token ignores quotas.
+    server.operator("GET", &path).send().await.expect(200);
+    let publish = json!({"topic": "main", "payload": "x".repeat(400)});
+    eventually("the quota's end on the WebSocket", async || {
+        send(&mut client, "publish", publish.clone()).await.filter(|code| code == "quota_exceeded")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_months_inbound_messages_are_limited() {
+    let server = Server::start().await;
+    let app = limited(&server, "inboundMessagesPerMonth", 3).await;
+    let mut client = app.connect("a", &[READ]).await;
+    client.subscribe("secure/inbound").await;
+    let mut passed = 0;
+    loop {
+        client.send("message", json!({"payload": "x"})).await;
+        let frame = client.frame().await;
+        match frame.message_type() {
+            "broadcast" => passed += 1,
+            "error" => {
+                assert_eq!(frame.data()["code"], "quota_exceeded");
+                break;
+            }
+            _ => {}
+        }
+        assert!(passed < 1000, "no limit");
+    }
+    assert!(passed >= 3, "{passed} passed");
+}

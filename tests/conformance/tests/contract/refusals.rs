@@ -1,0 +1,206 @@
+//! 2.1: refusals before the upgrade, their order, and their form for browsers.
+
+use realtime_testkit::{Algorithm, Client, Server, Signer, TestApp, eventually, unix_now};
+use serde_json::json;
+
+/// Waits until the refusal is the one of this code: settings and configurations reach the node on a stream.
+async fn eventually_refused(app: &TestApp, path: &str, headers: &[(&str, &str)], status: u16, code: &str) {
+    eventually(code, || async {
+        let opened = realtime_testkit::RawSocket::open(app.address(), path, headers).await;
+        opened.err().filter(|refusal| refusal.status == status && refusal.json()["code"] == code)
+    })
+    .await
+    .expect_problem(status, code);
+}
+
+#[tokio::test]
+async fn a_plain_request_is_told_to_upgrade() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let path = app.path(&app.token("a", &[]));
+    server.request("GET", &path).send().await.expect_problem(426, "upgrade_required");
+}
+
+#[tokio::test]
+async fn an_unknown_app_is_404() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    for id in ["unknown", "UPPER", "a%20b"] {
+        let path = format!("/apps/{id}?access_token={}", app.token("a", &[]));
+        app.refused(&path, &[]).await.expect_problem(404, "app_not_found");
+    }
+}
+
+#[tokio::test]
+async fn a_disabled_app_is_403() {
+    let server = Server::start().await;
+    let app = server.app().set("enabled", false).create().await;
+    let path = app.path(&app.token("a", &[]));
+    eventually_refused(&app, &path, &[], 403, "app_disabled").await;
+}
+
+#[tokio::test]
+async fn an_origin_that_is_not_listed_is_403() {
+    let server = Server::start().await;
+    let app = server.app().set("allowedOrigins", json!(["https://good.example"])).create().await;
+    let path = app.path(&app.token("a", &[]));
+    let refusal = app.refused(&path, &[("Origin", "https://evil.example")]).await;
+    refusal.expect_problem(403, "origin_forbidden");
+    let mut socket = app.connect_raw(&app.token("a", &[]), &[("Origin", "https://good.example")]).await;
+    socket.expect_frame().await;
+}
+
+#[tokio::test]
+async fn any_origin_may_come_where_none_is_listed() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let mut socket = app.connect_raw(&app.token("a", &[]), &[("Origin", "https://any.example")]).await;
+    socket.expect_frame().await;
+}
+
+#[tokio::test]
+async fn a_source_address_that_is_not_allowed_is_403() {
+    let server = Server::start().await;
+    for denied in [json!(["10.0.0.0/8"]), json!(["!127.0.0.1"]), json!(["0.0.0.0/0", "!127.0.0.0/8"])] {
+        let app = server.app().set("clientSourceAddress", denied).create().await;
+        let path = app.path(&app.token("a", &[]));
+        app.refused(&path, &[]).await.expect_problem(403, "address_forbidden");
+    }
+    for allowed in [json!([]), json!(["127.0.0.1"]), json!(["!10.0.0.0/8"]), json!(["0.0.0.0/0"])] {
+        let app = server.app().set("clientSourceAddress", allowed).create().await;
+        app.connect("a", &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_missing_malformed_expired_or_wrongly_signed_token_is_401() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let other = Signer::generate(Algorithm::HS256);
+    let good = app.token("a", &[]);
+    let (message, _) = good.rsplit_once('.').unwrap();
+    let tokens = [
+        String::new(),
+        "x".into(),
+        "a.b.c".into(),
+        format!("{message}."),
+        message.into(),
+        app.sign(json!({"sub": "a", "exp": unix_now() - 30})),
+        app.sign(json!({"sub": "a", "nbf": unix_now() + 30})),
+        app.sign(json!({"sub": "a", "exp": "soon"})),
+        other.sign(&json!({"sub": "a", "exp": unix_now() + 60})),
+        app.signer.sign_with_header(&json!({"alg": "none"}), &json!({"sub": "a"})),
+        app.signer.sign(&json!("no object")),
+    ];
+    for token in tokens {
+        app.refused(&app.path(&token), &[]).await.expect_problem(401, "unauthenticated");
+    }
+    let empty = format!("/apps/{}?access_token=", app.id());
+    app.refused(&empty, &[]).await.expect_problem(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn a_refusal_never_repeats_the_token() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let token = app.sign(json!({"sub": "a", "exp": unix_now() - 30}));
+    let refusal = app.refused(&app.path(&token), &[]).await;
+    assert!(!refusal.text().contains(&token));
+    assert!(!server.log().contains(&token), "the log holds the token");
+}
+
+#[tokio::test]
+async fn a_token_over_8_kib_is_401_and_headers_over_16_kib_are_431() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let long = app.sign(json!({"sub": "a", "pad": "x".repeat(7000)}));
+    assert!(long.len() > 8192, "the token is long enough to be refused");
+    app.refused(&app.path(&long), &[]).await.expect_problem(401, "unauthenticated");
+    let fine = app.sign(json!({"sub": "a", "pad": "x".repeat(5500)}));
+    assert!(fine.len() < 8192);
+    app.connect_with(&fine, "").await;
+    let padding = "x".repeat(16 * 1024);
+    let refusal = app.refused(&app.path(&app.token("a", &[])), &[("X-Padding", &padding)]).await;
+    assert_eq!(refusal.status, 431);
+}
+
+#[tokio::test]
+async fn the_connection_limit_of_the_app_is_429_with_a_time_to_wait() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    server.change_settings(|settings| settings["tiers"]["free"]["maxConnections"] = json!(1)).await;
+    let first = app.connect("a", &[]).await;
+    let path = app.path(&app.token("b", &[]));
+    eventually_refused(&app, &path, &[], 429, "connection_limit").await;
+    app.refused(&path, &[]).await.expect_problem_with_retry(429, "connection_limit");
+    first.close().await;
+    eventually("the freed place", || async {
+        realtime_testkit::RawSocket::open(app.address(), &path, &[]).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_connection_limit_of_the_node_is_429_with_a_time_to_wait() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let _first = app.connect("a", &[]).await;
+    server.change_settings(|settings| settings["limits"]["nodeMaxConnections"] = json!(1)).await;
+    let path = app.path(&app.token("b", &[]));
+    eventually_refused(&app, &path, &[], 429, "connection_limit").await;
+    app.refused(&path, &[]).await.expect_problem_with_retry(429, "connection_limit");
+}
+
+/// Each request fails two neighbouring checks; the earlier one answers.
+#[tokio::test]
+async fn checks_are_made_in_the_documented_order() {
+    let server = Server::start().await;
+    let app = server
+        .app()
+        .set("enabled", false)
+        .set("allowedOrigins", json!(["https://good.example"]))
+        .set("clientSourceAddress", json!(["10.0.0.0/8"]))
+        .create()
+        .await;
+    server.request("GET", "/apps/unknown").send().await.expect_problem(426, "upgrade_required");
+    let evil = [("Origin", "https://evil.example")];
+    let path = app.path("");
+    app.refused("/apps/unknown", &evil).await.expect_problem(404, "app_not_found");
+    eventually_refused(&app, &path, &evil, 403, "app_disabled").await;
+    app.patch(&json!({"enabled": true})).await;
+    eventually_refused(&app, &path, &evil, 403, "origin_forbidden").await;
+    let good = [("Origin", "https://good.example")];
+    app.refused(&path, &good).await.expect_problem(403, "address_forbidden");
+    app.patch(&json!({"clientSourceAddress": []})).await;
+    eventually_refused(&app, &path, &good, 401, "unauthenticated").await;
+    server.change_settings(|settings| settings["limits"]["nodeMaxConnections"] = json!(1)).await;
+    let _first = app.connect_raw(&app.token("a", &[]), &good).await;
+    eventually_refused(&app, &app.path(&app.token("b", &[])), &good, 429, "connection_limit").await;
+    app.refused(&path, &good).await.expect_problem(401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn browsers_get_the_refusal_as_a_close_code() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let disabled = server.app().set("enabled", false).create().await;
+    let good = app.token("a", &[]);
+    for (path, code) in [
+        (format!("/apps/unknown?refusals=close&access_token={good}"), 4404),
+        (format!("/apps/{}?refusals=close", app.id()), 4401),
+        (format!("/apps/{}?access_token=x&refusals=close", app.id()), 4401),
+        (format!("{}&refusals=close", disabled.path(&disabled.token("a", &[]))), 4403),
+    ] {
+        let mut client = Client::open_unwelcomed(app.address(), &path).await;
+        assert_eq!(client.expect_close().await.0, code, "{path}");
+    }
+    server.change_settings(|settings| settings["limits"]["nodeMaxConnections"] = json!(1)).await;
+    let _first = app.connect("a", &[]).await;
+    let path = app.path(&app.token("b", &[]));
+    eventually_refused(&app, &path, &[], 429, "connection_limit").await;
+    let mut client = Client::open_unwelcomed(app.address(), &format!("{path}&refusals=close")).await;
+    assert_eq!(client.expect_close().await.0, 4429);
+    // What is no upgrade cannot be closed either.
+    let plain = format!("/apps/{}?refusals=close", app.id());
+    server.request("GET", &plain).send().await.expect_problem(426, "upgrade_required");
+}
