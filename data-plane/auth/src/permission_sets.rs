@@ -94,6 +94,18 @@ mod tests {
     }
 
     #[test]
+    fn lists_whose_hashes_collide_stay_apart() {
+        let mut table = Table::default();
+        let of = |items| Arc::new(Permissions::new(list(items), PermissionCase::Insensitive));
+        let (a, b) = (of(&["a"]), of(&["b"]));
+        table.insert(7, &a);
+        table.insert(7, &b);
+        assert!(Arc::ptr_eq(&a, &table.find(7, a.list()).unwrap()));
+        assert!(Arc::ptr_eq(&b, &table.find(7, b.list()).unwrap()));
+        assert!(table.find(7, &list(&["c"])).is_none());
+    }
+
+    #[test]
     fn sets_that_nobody_holds_are_forgotten() {
         let sets = PermissionSets::new(PermissionCase::Insensitive);
         let kept = sets.share(list(&["kept"]));

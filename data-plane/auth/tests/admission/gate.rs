@@ -96,6 +96,16 @@ async fn a_verified_token_is_remembered_until_it_expires() {
 }
 
 #[tokio::test]
+async fn what_is_remembered_of_an_administrator_admits_no_client() {
+    // Both keys are the same here, but only a client's subject must be part of a topic.
+    let (gate, app) = (gate(8), app(json!({})));
+    let token = token(&json!({"sub": "acks"}));
+    assert!(gate.admit_admin(&app, HERE, Some(&token), NOW).await.is_ok());
+    let refused = gate.admit_client(&app, HERE, Some(&token), NOW).await;
+    assert_eq!(code(refused), ErrorCode::Unauthenticated);
+}
+
+#[tokio::test]
 async fn rejected_tokens_are_not_remembered() {
     let gate = gate(8);
     let forged = issue::sign(Algorithm::HS256, "another secret", "{}", None).unwrap();
