@@ -1,0 +1,160 @@
+//! `realtime.admin.v1.Apps`.
+
+use std::ops::Bound;
+
+use bytes::Bytes;
+use realtime_auth::{Action, Caller};
+use realtime_proto::generated::admin as wire;
+use realtime_proto::{ApiError, AppConfig, AppId, ErrorCode};
+use tonic::{Request, Response, Status};
+use wire::apps_server::Apps;
+
+use super::caller::{audit, no_such_app, of_app, operator, permit};
+use super::change::{self, Written};
+use super::{document, rules};
+use crate::shared::Shared;
+
+/// Items of a page where the caller names no number, and at most.
+const PAGE: usize = 100;
+const MAX_PAGE: usize = 1000;
+/// A page ends early here: gRPC clients take 4 MiB, and one more document of 256 KiB fits below that.
+const PAGE_BYTES: usize = 3 * 1024 * 1024;
+
+/// Serves `realtime.admin.v1.Apps`.
+#[derive(Debug, Clone)]
+pub struct AppsService {
+    shared: Shared,
+}
+
+impl AppsService {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self { shared }
+    }
+
+    fn page(&self, request: &wire::ListAppsRequest) -> Result<wire::ListAppsResponse, ApiError> {
+        let start = match request.cursor.as_str() {
+            "" => Bound::Unbounded,
+            cursor => Bound::Excluded(AppId::parse(cursor).map_err(|_| {
+                ApiError::new(ErrorCode::InvalidRequest, "cursor: must come from the page before")
+            })?),
+        };
+        let limit = match request.limit {
+            0 => PAGE,
+            limit => usize::try_from(limit).unwrap_or(MAX_PAGE).min(MAX_PAGE),
+        };
+        let state = self.shared.model.read();
+        let mut apps = state.apps.range((start, Bound::Unbounded)).map(|(_, entry)| &entry.app).peekable();
+        let mut page = wire::ListAppsResponse::default();
+        let mut bytes = 0;
+        while page.items.len() < limit && bytes < PAGE_BYTES {
+            let Some(app) = apps.next() else { break };
+            let item = public(&app.config, app.version);
+            bytes += item.document_json.len();
+            page.items.push(item);
+        }
+        if apps.peek().is_some() {
+            page.next = page.items.last().map(|last| last.app_id.clone()).unwrap_or_default();
+        }
+        Ok(page)
+    }
+
+    async fn change(
+        &self,
+        caller: &Caller,
+        app_id: &str,
+        if_version: u64,
+        decide: impl Fn(&AppConfig) -> Result<AppConfig, ApiError>,
+    ) -> Result<wire::App, ApiError> {
+        // The rules look at the application only to tell whose the caller is.
+        let app = self.shared.model.app(app_id).ok_or_else(no_such_app)?;
+        let written = change::update(&self.shared, app_id, if_version, |old| {
+            let new = decide(old)?;
+            rules::check(caller, &app, old, &new)?;
+            Ok(new)
+        });
+        Ok(answer(written.await?))
+    }
+}
+
+#[tonic::async_trait]
+impl Apps for AppsService {
+    async fn list(
+        &self,
+        request: Request<wire::ListAppsRequest>,
+    ) -> Result<Response<wire::ListAppsResponse>, Status> {
+        operator(&self.shared, &request)?;
+        Ok(Response::new(self.page(request.get_ref())?))
+    }
+
+    async fn get(&self, request: Request<wire::GetAppRequest>) -> Result<Response<wire::App>, Status> {
+        let (caller, app) = of_app(&self.shared, &request, &request.get_ref().app_id).await?;
+        permit(&caller, &app, Action::ManageApplication)?;
+        Ok(Response::new(public(&app.config, app.version)))
+    }
+
+    async fn create(&self, request: Request<wire::CreateAppRequest>) -> Result<Response<wire::App>, Status> {
+        let caller = operator(&self.shared, &request)?;
+        let result = create(&self.shared, &request.get_ref().document_json).await;
+        let subject = result.as_ref().map_or_else(|_| String::new(), |app| app.app_id.clone());
+        audit(&caller, "Apps.Create", &subject, result).map(Response::new)
+    }
+
+    async fn replace(
+        &self,
+        request: Request<wire::ReplaceAppRequest>,
+    ) -> Result<Response<wire::App>, Status> {
+        let (caller, app) = of_app(&self.shared, &request, &request.get_ref().app_id).await?;
+        let request = request.into_inner();
+        let result = async {
+            let document = document::parse(&request.document_json)?;
+            permit(&caller, &app, Action::ManageApplication)?;
+            let decide = |old: &AppConfig| Ok(old.replace(&document, &document::now())?);
+            self.change(&caller, &request.app_id, request.if_version, decide).await
+        };
+        audit(&caller, "Apps.Replace", &request.app_id, result.await).map(Response::new)
+    }
+
+    async fn patch(&self, request: Request<wire::PatchAppRequest>) -> Result<Response<wire::App>, Status> {
+        let (caller, app) = of_app(&self.shared, &request, &request.get_ref().app_id).await?;
+        let request = request.into_inner();
+        let result = async {
+            let patch = document::parse(&request.patch_json)?;
+            permit(&caller, &app, Action::ManageApplication)?;
+            let decide = |old: &AppConfig| Ok(old.patch(&patch, &document::now())?);
+            self.change(&caller, &request.app_id, request.if_version, decide).await
+        };
+        audit(&caller, "Apps.Patch", &request.app_id, result.await).map(Response::new)
+    }
+
+    async fn delete(
+        &self,
+        request: Request<wire::DeleteAppRequest>,
+    ) -> Result<Response<wire::DeleteAppResponse>, Status> {
+        let (caller, app) = of_app(&self.shared, &request, &request.get_ref().app_id).await?;
+        let request = request.into_inner();
+        let result = async {
+            permit(&caller, &app, Action::Operate)?;
+            change::delete(&self.shared, &request.app_id, request.if_version).await
+        };
+        audit(&caller, "Apps.Delete", &request.app_id, result.await)?;
+        Ok(Response::new(wire::DeleteAppResponse {}))
+    }
+}
+
+async fn create(shared: &Shared, document_json: &Bytes) -> Result<wire::App, ApiError> {
+    let document = document::parse(document_json)?;
+    let config = AppConfig::create(&document, &document::now())?;
+    Ok(answer(change::create(shared, config).await?))
+}
+
+fn answer(written: Written) -> wire::App {
+    public(&written.config, written.version)
+}
+
+fn public(config: &AppConfig, version: u64) -> wire::App {
+    wire::App {
+        app_id: config.app_id.to_string(),
+        version,
+        document_json: config.to_public(version).to_string().into(),
+    }
+}

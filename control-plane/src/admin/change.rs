@@ -1,0 +1,161 @@
+//! Writes of applications: read, decide, commit on the condition that what was read still holds, and again
+//! when it does not. Names, tiers and versions are decided by the commit, never by the model.
+
+use bytes::Bytes;
+use realtime_auth::App;
+use realtime_proto::{ApiError, AppConfig, ErrorCode, FieldErrors, Settings};
+
+use super::caller::no_such_app;
+use super::document::{check_version, stored, unavailable, unusable};
+use crate::keys;
+use crate::shared::Shared;
+use crate::store::{Commit, Condition, Entry, Op, Store};
+
+/// Attempts against concurrent writers. Each conflict means that another writer has got through.
+const ATTEMPTS: usize = 64;
+
+/// What a write has done.
+pub(super) struct Written {
+    pub(super) config: AppConfig,
+    pub(super) version: u64,
+}
+
+/// Stores a new application.
+pub(super) async fn create(shared: &Shared, config: AppConfig) -> Result<Written, ApiError> {
+    check_keys(&config)?;
+    let (store, id) = (&*shared.store, config.app_id.as_str());
+    for _ in 0..ATTEMPTS {
+        if get(store, &keys::app(id)).await?.is_some() {
+            return Err(ApiError::new(ErrorCode::AppIdTaken, "appId: is taken"));
+        }
+        check_name(store, &config).await?;
+        let mut conditions =
+            vec![Condition::Absent(keys::app(id)), Condition::Absent(keys::app_name(&config.name))];
+        conditions.push(check_tier(store, &config).await?);
+        let ops = vec![
+            Op::put(keys::app(id), document(&config)),
+            Op::put(keys::app_name(&config.name), id.to_owned()),
+            Op::put(keys::tier_app(&config.tier, id), Bytes::new()),
+        ];
+        if let Some(version) = commit(shared, conditions, ops).await? {
+            return Ok(Written { config, version });
+        }
+    }
+    Err(contended())
+}
+
+/// Stores what `decide` makes of the application as it is.
+pub(super) async fn update(
+    shared: &Shared,
+    app_id: &str,
+    if_version: u64,
+    decide: impl Fn(&AppConfig) -> Result<AppConfig, ApiError>,
+) -> Result<Written, ApiError> {
+    let store = &*shared.store;
+    for _ in 0..ATTEMPTS {
+        let entry = get(store, &keys::app(app_id)).await?.ok_or_else(no_such_app)?;
+        check_version(entry.revision, if_version)?;
+        let old = AppConfig::from_stored(&stored(&entry)?).map_err(|e| unusable(&entry, &e.to_string()))?;
+        let new = decide(&old)?;
+        check_keys(&new)?;
+        let mut conditions = vec![Condition::Revision(entry.key, entry.revision)];
+        let mut ops = vec![Op::put(keys::app(app_id), document(&new))];
+        if new.name != old.name {
+            check_name(store, &new).await?;
+            conditions.push(Condition::Absent(keys::app_name(&new.name)));
+            ops.push(Op::Delete(keys::app_name(&old.name)));
+            ops.push(Op::put(keys::app_name(&new.name), app_id.to_owned()));
+        }
+        if new.tier != old.tier {
+            conditions.push(check_tier(store, &new).await?);
+            ops.push(Op::Delete(keys::tier_app(&old.tier, app_id)));
+            ops.push(Op::put(keys::tier_app(&new.tier, app_id), Bytes::new()));
+        }
+        if let Some(version) = commit(shared, conditions, ops).await? {
+            return Ok(Written { config: new, version });
+        }
+    }
+    Err(contended())
+}
+
+/// Removes an application.
+pub(super) async fn delete(shared: &Shared, app_id: &str, if_version: u64) -> Result<(), ApiError> {
+    for _ in 0..ATTEMPTS {
+        let entry = get(&*shared.store, &keys::app(app_id)).await?.ok_or_else(no_such_app)?;
+        check_version(entry.revision, if_version)?;
+        let document = stored(&entry)?;
+        // Not validated as a whole: what is not usable must be removable.
+        let text = |name: &str| document.get(name).and_then(serde_json::Value::as_str);
+        let mut ops = vec![Op::Delete(keys::app(app_id))];
+        ops.extend(text("name").map(|name| Op::Delete(keys::app_name(name))));
+        ops.extend(text("tier").map(|tier| Op::Delete(keys::tier_app(tier, app_id))));
+        let conditions = vec![Condition::Revision(entry.key, entry.revision)];
+        if commit(shared, conditions, ops).await?.is_some() {
+            return Ok(());
+        }
+    }
+    Err(contended())
+}
+
+/// Commits, and waits until this replica's readers see it. `None`: a condition did not hold.
+pub(super) async fn commit(
+    shared: &Shared,
+    conditions: Vec<Condition>,
+    ops: Vec<Op>,
+) -> Result<Option<u64>, ApiError> {
+    match shared.store.commit(conditions, ops).await.map_err(unavailable)? {
+        Commit::Committed { revision } => {
+            shared.model.reached(revision).await;
+            Ok(Some(revision))
+        }
+        Commit::Conflict => Ok(None),
+    }
+}
+
+/// The settings as stored, and the condition that they stay so.
+pub(super) async fn settings(store: &dyn Store) -> Result<(Settings, Condition), ApiError> {
+    let Some(entry) = get(store, keys::SETTINGS).await? else {
+        return Ok((Settings::default(), Condition::Absent(keys::SETTINGS.to_owned())));
+    };
+    let settings = Settings::from_stored(&stored(&entry)?).map_err(|e| unusable(&entry, &e.to_string()))?;
+    Ok((settings, Condition::Revision(entry.key, entry.revision)))
+}
+
+pub(super) fn contended() -> ApiError {
+    ApiError::new(ErrorCode::Unavailable, "too many concurrent changes").retry_after(1)
+}
+
+pub(super) async fn get(store: &dyn Store, key: &str) -> Result<Option<Entry>, ApiError> {
+    store.get(key).await.map_err(unavailable)
+}
+
+/// 422 where a key is unreadable, private, or fits none of its algorithms.
+fn check_keys(config: &AppConfig) -> Result<(), ApiError> {
+    // The version is known only after the commit, and the keys do not depend on it.
+    App::compile(config.clone(), 0).map(drop).map_err(ApiError::from)
+}
+
+/// 409 where another application has the name.
+async fn check_name(store: &dyn Store, config: &AppConfig) -> Result<(), ApiError> {
+    match get(store, &keys::app_name(&config.name)).await? {
+        Some(owner) if owner.value != config.app_id.as_str() => {
+            Err(ApiError::new(ErrorCode::NameTaken, "name: is taken by another application"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// 422 where the settings have no such tier; else the condition that they keep it.
+async fn check_tier(store: &dyn Store, config: &AppConfig) -> Result<Condition, ApiError> {
+    let (settings, unchanged) = settings(store).await?;
+    if settings.tiers.contains_key(&config.tier) {
+        return Ok(unchanged);
+    }
+    let mut errors = FieldErrors::default();
+    errors.push("tier", "the settings have no such tier");
+    Err(errors.into())
+}
+
+fn document(config: &AppConfig) -> Bytes {
+    config.to_stored().to_string().into()
+}

@@ -1,0 +1,299 @@
+//! Members: data-plane nodes that are registered under a lease. A node has one member key; each incarnation
+//! has a connection-id prefix that no other live member has.
+//!
+//! Of two incarnations of one node id the newer one wins: the one that registers for the first time. One that
+//! comes back and finds another in its place is the older.
+//!
+//! A re-registration takes a new lease; the old one runs out without keys. A lost stream revokes nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use realtime_proto::NodePrefix;
+use realtime_proto::generated::discovery as wire;
+use serde::{Deserialize, Serialize};
+
+use crate::keys;
+use crate::store::{Commit, Condition, Entry, LeaseId, Op, Store, StoreError};
+
+/// Attempts against concurrent registrations of the same id, or prefixes that are taken.
+const ATTEMPTS: usize = 16;
+
+/// Whether a node takes sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum NodeState {
+    Ready,
+    Draining,
+}
+
+impl NodeState {
+    /// What a node says about itself; a release that says nothing is ready.
+    pub(crate) fn from_wire(state: wire::NodeState) -> Self {
+        match state {
+            wire::NodeState::Draining => Self::Draining,
+            wire::NodeState::Ready | wire::NodeState::Unspecified => Self::Ready,
+        }
+    }
+
+    fn to_wire(self) -> wire::NodeState {
+        match self {
+            Self::Ready => wire::NodeState::Ready,
+            Self::Draining => wire::NodeState::Draining,
+        }
+    }
+
+    /// The name in `Nodes.List`.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// The value of a member key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    incarnation: String,
+    prefix: String,
+    listen: String,
+    peer: String,
+    state: NodeState,
+    version: String,
+}
+
+/// A member as of a revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// When it was last written.
+    pub(crate) revision: u64,
+    lease: Option<LeaseId>,
+    document: Document,
+}
+
+impl Member {
+    /// Reads a member key's entry.
+    pub(crate) fn read(entry: &Entry) -> Result<Self, String> {
+        let document = serde_json::from_slice(&entry.value).map_err(|e| e.to_string())?;
+        Ok(Self { revision: entry.revision, lease: entry.lease, document })
+    }
+
+    pub(crate) fn incarnation(&self) -> &str {
+        &self.document.incarnation
+    }
+
+    pub(crate) fn state(&self) -> NodeState {
+        self.document.state
+    }
+
+    pub(crate) fn listen(&self) -> &str {
+        &self.document.listen
+    }
+
+    pub(crate) fn peer(&self) -> &str {
+        &self.document.peer
+    }
+
+    /// The member as discovery tells it.
+    pub(crate) fn to_wire(&self, node_id: &str) -> wire::Member {
+        wire::Member {
+            node_id: node_id.to_owned(),
+            incarnation: self.document.incarnation.clone(),
+            connection_id_prefix: self.document.prefix.clone(),
+            listen: self.document.listen.clone(),
+            peer: self.document.peer.clone(),
+            state: self.document.state.to_wire().into(),
+        }
+    }
+}
+
+/// A node that wants to be a member.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    pub(crate) id: String,
+    pub(crate) incarnation: String,
+    pub(crate) listen: String,
+    pub(crate) peer: String,
+    pub(crate) version: String,
+    pub(crate) state: NodeState,
+    /// What this incarnation was given before.
+    pub(crate) prefix: Option<NodePrefix>,
+}
+
+/// A registration that holds as long as its lease is kept alive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Registration {
+    pub(crate) prefix: NodePrefix,
+    pub(crate) lease: LeaseId,
+    /// The commit's; a later registration has a greater one.
+    pub(crate) revision: u64,
+}
+
+/// Why a node is no member.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MembershipError {
+    /// A newer incarnation has the id.
+    #[error("another process has registered under this node id")]
+    Superseded,
+    /// Its lease has run out.
+    #[error("the membership has expired")]
+    Expired,
+    /// Others were faster too often.
+    #[error("too many concurrent registrations")]
+    Contended,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Registers nodes in the store.
+#[derive(Debug, Clone)]
+pub(crate) struct Membership {
+    store: Arc<dyn Store>,
+    ttl: Duration,
+}
+
+impl Membership {
+    pub(crate) fn new(store: Arc<dyn Store>, ttl: Duration) -> Self {
+        Self { store, ttl }
+    }
+
+    /// Time after which a lease that nobody keeps alive runs out.
+    pub(crate) fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// Makes the candidate a member, under a new lease.
+    pub(crate) async fn register(&self, candidate: &Candidate) -> Result<Registration, MembershipError> {
+        let lease = self.store.grant_lease(self.ttl).await?;
+        let result = self.register_with(candidate, lease).await;
+        if result.is_err() {
+            // Nothing hangs on it; it would run out by itself.
+            let _ = self.store.revoke_lease(lease).await;
+        }
+        result
+    }
+
+    async fn register_with(
+        &self,
+        candidate: &Candidate,
+        lease: LeaseId,
+    ) -> Result<Registration, MembershipError> {
+        let mut refused = None;
+        for _ in 0..ATTEMPTS {
+            let held = self.member(&candidate.id).await?;
+            let same = held.as_ref().filter(|m| m.document.incarnation == candidate.incarnation);
+            if held.is_some() && same.is_none() && candidate.prefix.is_some() {
+                return Err(MembershipError::Superseded);
+            }
+            let known = same.and_then(|m| NodePrefix::parse(&m.document.prefix)).or(candidate.prefix);
+            let prefix = known.filter(|p| refused != Some(*p)).unwrap_or_else(NodePrefix::generate);
+            let Some(condition) = self.prefix_condition(candidate, prefix).await? else {
+                refused = Some(prefix);
+                continue;
+            };
+            let (conditions, ops) = registration(candidate, held.as_ref(), prefix, condition, lease)?;
+            if let Commit::Committed { revision } = self.store.commit(conditions, ops).await? {
+                return Ok(Registration { prefix, lease, revision });
+            }
+        }
+        Err(MembershipError::Contended)
+    }
+
+    /// What must hold for the candidate to have the prefix; `None`: another has it.
+    async fn prefix_condition(
+        &self,
+        candidate: &Candidate,
+        prefix: NodePrefix,
+    ) -> Result<Option<Condition>, StoreError> {
+        let key = keys::node_prefix(prefix);
+        Ok(match self.store.get(&key).await? {
+            None => Some(Condition::Absent(key)),
+            Some(entry) if entry.value == owner(candidate) => Some(Condition::Revision(key, entry.revision)),
+            Some(_) => None,
+        })
+    }
+
+    async fn member(&self, id: &str) -> Result<Option<Member>, StoreError> {
+        let Some(entry) = self.store.get(&keys::node(id)).await? else { return Ok(None) };
+        Member::read(&entry).map(Some).map_err(StoreError::Failed)
+    }
+
+    /// Keeps the registration alive.
+    pub(crate) async fn keep_alive(&self, registration: Registration) -> Result<(), MembershipError> {
+        match self.store.keep_alive(registration.lease).await {
+            Err(StoreError::LeaseNotFound) => Err(MembershipError::Expired),
+            other => Ok(other?),
+        }
+    }
+
+    /// Writes a member's state.
+    pub(crate) async fn set_state(
+        &self,
+        candidate: &Candidate,
+        state: NodeState,
+    ) -> Result<(), MembershipError> {
+        for _ in 0..ATTEMPTS {
+            let member = self.member(&candidate.id).await?.ok_or(MembershipError::Expired)?;
+            if member.document.incarnation != candidate.incarnation {
+                return Err(MembershipError::Superseded);
+            }
+            if member.document.state == state {
+                return Ok(());
+            }
+            let key = keys::node(&candidate.id);
+            let condition = Condition::Revision(key.clone(), member.revision);
+            let value = document_bytes(&Document { state, ..member.document })?;
+            let put = Op::Put { key, value, lease: member.lease };
+            match self.store.commit(vec![condition], vec![put]).await {
+                Ok(Commit::Committed { .. }) => return Ok(()),
+                Ok(Commit::Conflict) => {}
+                Err(StoreError::LeaseNotFound) => return Err(MembershipError::Expired),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(MembershipError::Contended)
+    }
+}
+
+/// The commit that puts the candidate in the place of whoever is there.
+fn registration(
+    candidate: &Candidate,
+    held: Option<&Member>,
+    prefix: NodePrefix,
+    prefix_condition: Condition,
+    lease: LeaseId,
+) -> Result<(Vec<Condition>, Vec<Op>), StoreError> {
+    let document = Document {
+        incarnation: candidate.incarnation.clone(),
+        prefix: prefix.to_string(),
+        listen: candidate.listen.clone(),
+        peer: candidate.peer.clone(),
+        state: candidate.state,
+        version: candidate.version.clone(),
+    };
+    let (key, value) = (keys::node(&candidate.id), document_bytes(&document)?);
+    let (prefix_key, owner) = (keys::node_prefix(prefix), owner(candidate).into());
+    let condition = match held {
+        Some(member) => Condition::Revision(key.clone(), member.revision),
+        None => Condition::Absent(key.clone()),
+    };
+    let mut ops = vec![
+        Op::Put { key, value, lease: Some(lease) },
+        Op::Put { key: prefix_key, value: owner, lease: Some(lease) },
+    ];
+    let old = held.and_then(|member| NodePrefix::parse(&member.document.prefix));
+    ops.extend(old.filter(|old| *old != prefix).map(|old| Op::Delete(keys::node_prefix(old))));
+    Ok((vec![condition, prefix_condition], ops))
+}
+
+fn owner(candidate: &Candidate) -> String {
+    format!("{}/{}", candidate.id, candidate.incarnation)
+}
+
+fn document_bytes(document: &Document) -> Result<bytes::Bytes, StoreError> {
+    let bytes = serde_json::to_vec(document).map_err(|e| StoreError::Failed(e.to_string()))?;
+    Ok(bytes.into())
+}

@@ -1,0 +1,157 @@
+//! What the model holds, and how changes of the store move it from revision to revision. Pure: no store, no
+//! tasks, no clock.
+//!
+//! Invariants: the state is that of one revision; the log names everything that changed after `log_floor`; a
+//! document that does not validate leaves the last good one in place.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use realtime_auth::App;
+use realtime_proto::{AppConfig, AppId, Settings};
+use serde_json::Value;
+
+use crate::keys::Subject;
+use crate::membership::Member;
+use crate::store::{Changes, Entry, Event, Listing};
+
+/// Changes that the log remembers: a stream further behind gets a snapshot. Names only, about 100 bytes each.
+const LOG_ENTRIES: usize = 16 * 1024;
+
+/// An application as readers need it.
+#[derive(Debug)]
+pub(crate) struct AppEntry {
+    /// Configuration and keys; the version is the store's revision.
+    pub(crate) app: Arc<App>,
+    /// The document for nodes.
+    pub(crate) for_nodes: Bytes,
+    /// The document for gateways.
+    pub(crate) for_gateways: Bytes,
+}
+
+/// The settings as readers need them.
+#[derive(Debug)]
+pub(crate) struct SettingsEntry {
+    /// The store's revision.
+    pub(crate) version: u64,
+    /// The document.
+    pub(crate) document: Bytes,
+}
+
+/// The configuration and the members as of one revision.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) revision: u64,
+    pub(crate) apps: BTreeMap<AppId, Arc<AppEntry>>,
+    pub(crate) settings: Option<Arc<SettingsEntry>>,
+    pub(crate) members: BTreeMap<String, Arc<Member>>,
+    log: VecDeque<(u64, Subject)>,
+    log_floor: u64,
+}
+
+impl State {
+    /// Takes over a listing of the whole store. What has not changed keeps its compiled form; what changed
+    /// since the last state is unknown, so that streams get snapshots.
+    pub(crate) fn replace(&mut self, listing: Listing) {
+        let mut before = std::mem::take(self);
+        self.revision = listing.revision;
+        self.log_floor = listing.revision;
+        for entry in listing.entries {
+            let Some(subject) = Subject::of(&entry.key) else { continue };
+            if let Subject::App(id) = &subject
+                && let Some((id, held)) = before.apps.remove_entry(id.as_str())
+            {
+                self.apps.insert(id, held);
+            }
+            self.put(&subject, &entry);
+        }
+    }
+
+    /// Takes over the changes of one revision.
+    pub(crate) fn apply(&mut self, changes: &Changes) {
+        for event in &changes.events {
+            let Some(subject) = Subject::of(event.key()) else { continue };
+            match event {
+                Event::Put(entry) => self.put(&subject, entry),
+                Event::Delete { .. } => self.remove(&subject),
+            }
+            self.log.push_back((changes.revision, subject));
+        }
+        self.revision = changes.revision;
+        while self.log.len() > LOG_ENTRIES {
+            if let Some((revision, _)) = self.log.pop_front() {
+                self.log_floor = revision;
+            }
+        }
+    }
+
+    /// What changed after `revision`; `None` where the log does not reach back so far.
+    pub(crate) fn changed_since(&self, revision: u64) -> Option<BTreeSet<Subject>> {
+        if revision < self.log_floor {
+            return None;
+        }
+        let start = self.log.partition_point(|(at, _)| *at <= revision);
+        Some(self.log.range(start..).map(|(_, subject)| subject.clone()).collect())
+    }
+
+    fn put(&mut self, subject: &Subject, entry: &Entry) {
+        let result = match subject {
+            Subject::App(id) => self.put_app(id, entry),
+            Subject::Settings => {
+                read_settings(entry).map(|settings| self.settings = Some(Arc::new(settings)))
+            }
+            Subject::Node(id) => Member::read(entry).map(|member| {
+                self.members.insert(id.clone(), Arc::new(member));
+            }),
+        };
+        if let Err(reason) = result {
+            tracing::error!(
+                key = entry.key,
+                reason,
+                "a stored document is not usable; the last good one stays"
+            );
+        }
+    }
+
+    fn put_app(&mut self, id: &str, entry: &Entry) -> Result<(), String> {
+        if self.apps.get(id).is_some_and(|held| held.app.version == entry.revision) {
+            return Ok(());
+        }
+        let app = read_app(entry)?;
+        if app.app.config.app_id.as_str() != id {
+            return Err("its appId is not that of its key".into());
+        }
+        self.apps.insert(app.app.config.app_id.clone(), Arc::new(app));
+        Ok(())
+    }
+
+    fn remove(&mut self, subject: &Subject) {
+        match subject {
+            Subject::App(id) => {
+                self.apps.remove(id.as_str());
+            }
+            Subject::Settings => self.settings = None,
+            Subject::Node(id) => {
+                self.members.remove(id);
+            }
+        }
+    }
+}
+
+fn read_app(entry: &Entry) -> Result<AppEntry, String> {
+    let config = AppConfig::from_stored(&parse(&entry.value)?).map_err(|e| e.to_string())?;
+    let for_gateways = config.to_gateway().to_string().into();
+    let app = App::compile(config, entry.revision).map_err(|e| e.to_string())?;
+    Ok(AppEntry { app: Arc::new(app), for_nodes: entry.value.clone(), for_gateways })
+}
+
+fn read_settings(entry: &Entry) -> Result<SettingsEntry, String> {
+    Settings::from_stored(&parse(&entry.value)?).map_err(|e| e.to_string())?;
+    Ok(SettingsEntry { version: entry.revision, document: entry.value.clone() })
+}
+
+/// The parser's own message is left out: it may quote the document, which holds secrets.
+fn parse(document: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice(document).map_err(|_| "it is not JSON".to_owned())
+}

@@ -1,0 +1,26 @@
+//! What all services of one control plane hold together. Cheap to clone.
+
+use std::sync::Arc;
+
+use realtime_auth::Gate;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::membership::Membership;
+use crate::model::Model;
+use crate::registry::Registry;
+use crate::store::Store;
+
+/// One control plane's insides.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) model: Model,
+    pub(crate) membership: Membership,
+    pub(crate) registry: Registry,
+    pub(crate) gate: Arc<Gate>,
+    /// Ends streams and the follower.
+    pub(crate) stop: CancellationToken,
+    /// Owns their tasks.
+    pub(crate) tasks: TaskTracker,
+}
