@@ -1,0 +1,37 @@
+//! `realtime keys generate`.
+
+use std::path::Path;
+
+use realtime_auth::issue;
+
+use super::print;
+use crate::cli::GenerateArgs;
+use crate::config::{Layers, Resolver, parse};
+use crate::failure::Failure;
+use crate::private_file;
+
+/// Makes a key pair: two files, or both on standard output, the private key first.
+pub(super) fn generate(args: &GenerateArgs, layers: &Layers) -> Result<(), Failure> {
+    let mut r = Resolver::new(layers);
+    let algorithm = r.value("alg", args.alg.as_ref(), "ES512", parse::algorithm);
+    let out = r.text("out", args.out.as_ref());
+    r.finish()?;
+    let pair = issue::generate(algorithm?);
+    let symmetric = pair.private_pem == pair.public_pem;
+    let Some(name) = out? else {
+        print::line(pair.private_pem.trim_end())?;
+        return if symmetric { Ok(()) } else { print::line(pair.public_pem.trim_end()) };
+    };
+    let write = |suffix: &str, text: &str| {
+        let path = format!("{name}.{suffix}");
+        let written = match suffix {
+            "pub" => private_file::replace_public(Path::new(&path), text),
+            _ => private_file::create(Path::new(&path), text),
+        };
+        written
+            .map_err(|e| Failure::new(format!("cannot write {path}: {e}")))
+            .and_then(|()| print::line(&path))
+    };
+    write("key", &pair.private_pem)?;
+    if symmetric { Ok(()) } else { write("pub", &pair.public_pem) }
+}

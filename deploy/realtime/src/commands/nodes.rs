@@ -1,0 +1,69 @@
+//! `realtime nodes list`, `drain` and `undrain`.
+
+use realtime_proto::generated::admin::Node;
+use serde_json::{Value, json};
+
+use super::{operator, print};
+use crate::cli::{NodeArgs, ServerArgs};
+use crate::config::Layers;
+use crate::failure::Failure;
+
+/// `nodes list`
+pub(super) async fn list(args: &ServerArgs, layers: &Layers) -> Result<(), Failure> {
+    let operator = operator::resolve(args, layers)?;
+    let nodes = operator.connect().await?.nodes().await?;
+    if operator.json {
+        return print::document(&nodes.iter().map(document).collect());
+    }
+    let rows: Vec<[String; 6]> = nodes
+        .iter()
+        .map(|n| {
+            let peer = if n.peer.is_empty() { "-" } else { &n.peer };
+            let (revision, connections) = (n.revision.to_string(), n.connections.to_string());
+            [n.id.clone(), n.listen.clone(), peer.to_owned(), n.state.clone(), revision, connections]
+        })
+        .collect();
+    print::table(["ID", "LISTEN", "PEER", "STATE", "REVISION", "CONNECTIONS"], &rows)?;
+    for node in &nodes {
+        for rejection in &node.rejections {
+            let what = if rejection.app_id.is_empty() { "the settings" } else { &rejection.app_id };
+            print::line(&format!("{} rejects {what}: {}", node.id, rejection.reason))?;
+        }
+    }
+    Ok(())
+}
+
+fn document(node: &Node) -> Value {
+    let mut document = json!({
+        "id": node.id, "listen": node.listen, "peer": node.peer, "state": node.state,
+        "revision": node.revision, "connections": node.connections,
+    });
+    if !node.rejections.is_empty() {
+        let rejection =
+            |r: &realtime_proto::generated::admin::Rejection| json!({"appId": r.app_id, "reason": r.reason});
+        document["rejections"] = node.rejections.iter().map(rejection).collect();
+    }
+    document
+}
+
+/// `drain`
+pub(super) async fn drain(args: &NodeArgs, layers: &Layers) -> Result<(), Failure> {
+    let operator = operator::resolve(&args.server, layers)?;
+    operator.connect().await?.drain(&args.node).await?;
+    said(&operator, &args.node, "draining")
+}
+
+/// `undrain`
+pub(super) async fn undrain(args: &NodeArgs, layers: &Layers) -> Result<(), Failure> {
+    let operator = operator::resolve(&args.server, layers)?;
+    operator.connect().await?.undrain(&args.node).await?;
+    said(&operator, &args.node, "ready")
+}
+
+fn said(operator: &operator::Operator, node: &str, state: &str) -> Result<(), Failure> {
+    print::line(&if operator.json {
+        json!({ "id": node, "state": state }).to_string()
+    } else {
+        format!("{node}: {state}")
+    })
+}

@@ -1,0 +1,44 @@
+//! Standard output. A reader that goes away (`| head`) ends the command without a word.
+
+use std::io::{self, Write, stdout};
+
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+/// Prints a line and flushes it: readers of a pipe see it now.
+pub(super) fn line(text: &str) -> Result<(), Failure> {
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => Ok(written?),
+    }
+}
+
+/// Prints a document for people and programs alike.
+pub(super) fn document(document: &Value) -> Result<(), Failure> {
+    line(&pretty(document))
+}
+
+/// Indented JSON.
+pub(super) fn pretty(document: &Value) -> String {
+    // A `Value` has string keys only: it cannot fail.
+    serde_json::to_string_pretty(document).unwrap_or_default()
+}
+
+/// Prints rows in aligned columns.
+pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
+    let mut widths = head.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let render = |cells: [&str; N]| {
+        let padded: Vec<String> =
+            cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    line(&render(head))?;
+    rows.iter().try_for_each(|row| line(&render(row.each_ref().map(String::as_str))))
+}

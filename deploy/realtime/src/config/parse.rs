@@ -1,0 +1,120 @@
+//! Texts to values. Errors say what a value must be; the resolver says which value.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use realtime_proto::app::Algorithm;
+
+/// An address to listen on; `None`: `off`.
+pub(crate) type Listen = Option<SocketAddr>;
+
+/// `host:port`; names are looked up, the first address counts.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    if text.starts_with(':') {
+        return Err("must be HOST:PORT; 0.0.0.0:PORT or [::]:PORT for every interface".into());
+    }
+    let mut found = text.to_socket_addrs().map_err(|e| format!("must be HOST:PORT ({e})"))?;
+    found.next().ok_or_else(|| "the host has no address".into())
+}
+
+/// [`address`] or `off`.
+pub(crate) fn listen(text: &str) -> Result<Listen, String> {
+    if text == "off" { Ok(None) } else { address(text).map(Some) }
+}
+
+/// `true` or `false`.
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err("must be true or false".into()),
+    }
+}
+
+/// A whole number.
+pub(crate) fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "must be a whole number".into())
+}
+
+/// Seconds, at most a day.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    match number(text) {
+        Ok(seconds) if seconds <= 86_400 => Ok(Duration::from_secs(seconds)),
+        _ => Err("must be a whole number of seconds, at most 86400".into()),
+    }
+}
+
+/// A number of shard threads.
+pub(crate) fn shards(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(threads) if threads <= 256 => Ok(threads),
+        _ => Err("must be a whole number from 0 to 256".into()),
+    }
+}
+
+/// A node's name.
+pub(crate) fn node_id(text: &str) -> Result<String, String> {
+    let ok = (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if ok { Ok(text.to_owned()) } else { Err("must be 1 to 64 letters, digits, -, _ and .".into()) }
+}
+
+/// A JWS algorithm by its name.
+pub(crate) fn algorithm(text: &str) -> Result<Algorithm, String> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|_| {
+        "must be HS256 … HS512, RS256 … RS512, PS256 … PS512, ES256, ES384, ES512 or EdDSA".into()
+    })
+}
+
+/// A token's lifetime in seconds: a number, with or without `s`, `m`, `h` or `d`; `None`: `never`.
+pub(crate) fn lifetime(text: &str) -> Result<Option<u64>, String> {
+    if text == "never" {
+        return Ok(None);
+    }
+    let (digits, factor) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        Some((at, 'd')) => (&text[..at], 86_400),
+        _ => (text, 1),
+    };
+    match digits.parse::<u32>() {
+        Ok(count) if count > 0 => Ok(Some(u64::from(count) * factor)),
+        _ => Err("must be a number of seconds above 0, or such as 15m, 12h, 30d, or never".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_have_a_host_and_a_port() {
+        assert_eq!(address("127.0.0.1:0").unwrap().to_string(), "127.0.0.1:0");
+        assert_eq!(address("[::1]:80").unwrap().to_string(), "[::1]:80");
+        assert_eq!(listen("off"), Ok(None));
+        for bad in ["", ":80", "127.0.0.1", "127.0.0.1:99999", "[::1]"] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lifetimes_have_units() {
+        assert_eq!(lifetime("90"), Ok(Some(90)));
+        assert_eq!(lifetime("15m"), Ok(Some(900)));
+        assert_eq!(lifetime("12h"), Ok(Some(43_200)));
+        assert_eq!(lifetime("30d"), Ok(Some(2_592_000)));
+        assert_eq!(lifetime("never"), Ok(None));
+        for bad in ["", "0", "-1", "m", "1w", "1.5h", "é"] {
+            assert!(lifetime(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_bounded() {
+        assert!(seconds("86400").is_ok() && seconds("86401").is_err() && seconds("-1").is_err());
+        assert!(shards("0").is_ok() && shards("257").is_err());
+        assert!(node_id("a.b-c_1").is_ok() && node_id("").is_err() && node_id("a b").is_err());
+        assert!(algorithm("ES512").is_ok() && algorithm("none").is_err());
+    }
+}

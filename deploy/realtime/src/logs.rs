@@ -1,0 +1,23 @@
+//! Where log lines go: standard error, for people on a terminal, JSON otherwise. `RUST_LOG` selects.
+
+use std::io::{IsTerminal, stderr};
+
+use tracing_subscriber::EnvFilter;
+
+/// For a server: from `info` on.
+pub(crate) fn for_server() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    // A second subscriber cannot be: main calls one of these once.
+    let _ = if stderr().is_terminal() {
+        builder.try_init()
+    } else {
+        builder.json().flatten_event(true).try_init()
+    };
+}
+
+/// For commands, whose own output is what counts: from `warn` on, always for people.
+pub(crate) fn for_commands() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).without_time().try_init();
+}

@@ -1,0 +1,192 @@
+//! Wires the roles into one process. Only wiring: what each part does is its own affair.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use realtime_auth::{Gate, GateConfig, OperatorTokens};
+use realtime_control_plane::{ControlPlane, ControlPlaneConfig};
+use realtime_data_plane::metrics::{self, Gauges};
+use realtime_data_plane::{AdminListener, FrontDoor, PubSubService};
+use realtime_discovery::Registration;
+use realtime_gateway::GatewayState;
+use realtime_proto::generated::discovery::Role;
+use realtime_proto::generated::discovery::discovery_server::DiscoveryServer;
+use tokio::time::timeout;
+
+use super::config::ServeConfig;
+use super::demo::Demo;
+use super::listeners::Listeners;
+use super::node::Node;
+use super::operators::Operators;
+use super::signals::Signals;
+use super::tasks::Tasks;
+use super::{fallback, grpc, in_process, limits, ready};
+use crate::failure::Failure;
+
+/// Signatures that may wait to be verified: at ES512's 2,000 a second and core, one or two seconds' worth.
+const VERIFIER_QUEUE: usize = 4096;
+/// Verified tokens remembered: 100 B to 200 B each.
+const TOKEN_CACHE: usize = 65_536;
+/// The store's last transaction takes milliseconds.
+const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Everything built and bound; nothing served yet.
+#[derive(Debug)]
+pub(super) struct App {
+    drain: Duration,
+    ready_file: Option<PathBuf>,
+    demo: Option<Demo>,
+    gate: Arc<Gate>,
+    control: ControlPlane,
+    node: Node,
+    listeners: Listeners,
+    tasks: Tasks,
+}
+
+impl App {
+    /// Opens the store, binds the ports, starts the node.
+    pub(super) async fn build(config: ServeConfig) -> Result<Self, Failure> {
+        limits::raise_open_files();
+        if let Some(path) = &config.ready_file {
+            ready::remove(path);
+        }
+        let mut tasks = Tasks::new();
+        let verifier_threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let gate = GateConfig { verifier_threads, verifier_queue: VERIFIER_QUEUE, token_cache: TOKEN_CACHE };
+        let gate = Arc::new(Gate::new(gate, OperatorTokens::default()));
+        // First of all, because it tells whether the data directory is ours alone.
+        let control = ControlPlane::open(ControlPlaneConfig::new(&config.data_dir), Arc::clone(&gate))
+            .await
+            .map_err(|e| Failure::new(format!("--data-dir: {e}")))?;
+        let mut operators = Operators::load(&config.operators, &config.data_dir)?;
+        gate.set_operators(std::mem::take(&mut operators.tokens));
+        if let Some(watch) = operators.watch(Arc::clone(&gate)) {
+            tasks.spawn_until_stop("operator tokens", watch);
+        }
+        let listeners = Listeners::bind(&config).await?;
+        let (channel, incoming) = in_process::transport();
+        let discovery = tonic::transport::Server::builder()
+            .add_service(DiscoveryServer::new(control.discovery_service()))
+            .serve_with_incoming_shutdown(incoming, tasks.stopping());
+        tasks.spawn("discovery service", async {
+            if let Err(error) = discovery.await {
+                tracing::error!(%error, "the discovery service");
+            }
+        });
+        let registration = Registration {
+            role: Role::Node,
+            id: config.node_id.clone(),
+            listen: listeners.addresses.listen.to_string(),
+            peer: String::new(),
+        };
+        let discovery = realtime_discovery::start(channel, registration);
+        let node = Node::start(discovery, config.shards, config.drain, &mut tasks).await?;
+        let demo = config.demo.then(|| Demo::new(&config.data_dir, operators.token_file.as_deref()));
+        let ServeConfig { drain, ready_file, .. } = config;
+        Ok(Self { drain, ready_file, demo, gate, control, node, listeners, tasks })
+    }
+
+    /// Serves until a signal, then drains.
+    pub(super) async fn run(mut self, mut signals: Signals) -> Result<(), Failure> {
+        let addresses = self.listeners.addresses;
+        let Listeners { public, grpc, admin, .. } = self.listeners;
+        let pubsub = PubSubService::new(Arc::clone(&self.node.shards), Arc::clone(&self.gate));
+        let router = realtime_gateway::router(GatewayState {
+            pubsub: Arc::new(pubsub.clone()),
+            apps: Arc::new(self.control.apps_service()),
+            settings: Arc::new(self.control.settings_service()),
+            snapshots: self.node.in_force.clone(),
+            gate: Arc::clone(&self.gate),
+        });
+        let door = FrontDoor::new(
+            Arc::clone(&self.node.shards),
+            Arc::clone(&self.gate),
+            self.node.in_force.clone(),
+            self.node.draining.clone(),
+        )
+        .with_fallback(fallback::gateway(router));
+        if let Some(listener) = admin {
+            let served = admin_listener(&self.node, &door).serve(listener, self.tasks.stopping());
+            self.tasks.spawn("admin listener", served);
+        }
+        self.tasks.spawn("front door", door.serve(public, self.tasks.stopping()));
+        if let Some(listener) = grpc {
+            let (apps, settings) = (self.control.apps_service(), self.control.settings_service());
+            let nodes = self.control.nodes_service();
+            let served = grpc::serve(listener, pubsub, apps, settings, nodes, self.tasks.stopping());
+            self.tasks.spawn("gRPC", served);
+        }
+        let demo = match &self.demo {
+            Some(demo) => Some(demo.prepare(&self.control.apps_service(), &self.node, &addresses).await?),
+            None => None,
+        };
+        if let Some(path) = &self.ready_file {
+            ready::write(path, &addresses)?;
+        }
+        tracing::info!(listen = %addresses.listen, grpc = ?addresses.grpc, admin = ?addresses.admin, "serving");
+        if let Some(text) = demo {
+            println!("{text}");
+        }
+        let ended = tokio::select! {
+            signal = signals.next() => {
+                tracing::info!(signal, seconds = self.drain.as_secs(), "draining; a second signal exits at once");
+                Ok(())
+            }
+            broken = self.tasks.any_ended() => Err(Failure::Failed(broken)),
+            _ = self.node.superseded.wait_for(|superseded| *superseded) => {
+                Err(Failure::new("another process has taken this node's name"))
+            }
+        };
+        if ended.is_ok() {
+            tokio::select! {
+                () = self.node.drain(self.drain) => {}
+                signal = signals.next() => exit_at_once(signal),
+            }
+        }
+        if let Some(path) = &self.ready_file {
+            ready::remove(path);
+        }
+        let (tasks, control) = (self.tasks, self.control);
+        let stopped = async {
+            tasks.stop().await;
+            if timeout(STORE_CLOSE_TIMEOUT, control.shutdown()).await.is_err() {
+                tracing::warn!("the store did not close in time");
+            }
+        };
+        tokio::select! {
+            () = stopped => {}
+            signal = signals.next() => exit_at_once(signal),
+        }
+        tracing::info!("stopped");
+        ended
+    }
+}
+
+/// What is acknowledged is on disk already; open connections are cut.
+fn exit_at_once(signal: &str) {
+    tracing::warn!(signal, "exiting at once");
+    std::process::exit(1);
+}
+
+/// Ready means: has a configuration and is not draining.
+fn admin_listener(node: &Node, door: &FrontDoor) -> AdminListener {
+    let (in_force, draining) = (node.in_force.clone(), node.draining.clone());
+    let ready = move || match (in_force.borrow().is_some(), *draining.borrow()) {
+        (false, _) => Err("no configuration yet"),
+        (true, true) => Err("draining"),
+        (true, false) => Ok(()),
+    };
+    let (shards, http) = (Arc::clone(&node.shards), door.http_connections());
+    let (in_force, draining) = (node.in_force.clone(), node.draining.clone());
+    let text = move || {
+        let gauges = Gauges {
+            sessions: shards.open_sessions(),
+            http_connections: http.open() as u64,
+            revision: in_force.borrow().as_ref().map_or(0, |snapshot| snapshot.revision),
+            draining: *draining.borrow(),
+        };
+        metrics::render(&gauges, &shards.counters())
+    };
+    AdminListener::new(ready, text)
+}

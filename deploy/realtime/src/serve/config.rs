@@ -1,0 +1,141 @@
+//! What `serve` was told, validated.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::ServeArgs;
+use crate::config::{Layers, Resolver, parse};
+use crate::credentials::DATA_DIR;
+use crate::failure::Failure;
+
+/// The values of `serve`.
+#[derive(Debug)]
+pub(super) struct ServeConfig {
+    pub(super) listen: SocketAddr,
+    pub(super) data_dir: PathBuf,
+    /// `None`: off.
+    pub(super) grpc_listen: Option<SocketAddr>,
+    /// `None`: off.
+    pub(super) admin_listen: Option<SocketAddr>,
+    pub(super) node_id: String,
+    /// 0: one per core.
+    pub(super) shards: usize,
+    pub(super) operators: OperatorSource,
+    pub(super) drain: Duration,
+    pub(super) ready_file: Option<PathBuf>,
+    pub(super) demo: bool,
+}
+
+/// Where operator tokens come from.
+pub(super) enum OperatorSource {
+    /// `REALTIME_OPERATOR_TOKEN`.
+    Given(String),
+    /// `--operator-tokens`.
+    File(PathBuf),
+    /// `DATA_DIR/operator.token`, made at the first start.
+    DataDir,
+}
+
+impl std::fmt::Debug for OperatorSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Given(_) => f.write_str("Given(…)"),
+            Self::File(path) => write!(f, "File({path:?})"),
+            Self::DataDir => f.write_str("DataDir"),
+        }
+    }
+}
+
+impl ServeConfig {
+    /// Every value, or every problem.
+    pub(super) fn resolve(args: &ServeArgs, layers: &Layers) -> Result<Self, Failure> {
+        let mut r = Resolver::new(layers);
+        let listen = r.value("listen", args.listen.as_ref(), "127.0.0.1:8080", parse::address);
+        let data_dir = r.text("data-dir", args.data_dir.as_ref());
+        let grpc_listen = r.value("grpc-listen", args.grpc_listen.as_ref(), "127.0.0.1:7070", parse::listen);
+        let admin_listen =
+            r.value("admin-listen", args.admin_listen.as_ref(), "127.0.0.1:9090", parse::listen);
+        let node_id = r.value("node-id", args.node_id.as_ref(), "node-1", parse::node_id);
+        let shards = r.value("shards", args.shards.as_ref(), "0", parse::shards);
+        let token = r.secret("operator-token", None);
+        let token_file = r.text("operator-tokens", args.operator_tokens.as_ref());
+        let drain = r.value("drain-seconds", args.drain_seconds.as_ref(), "30", parse::seconds);
+        let ready_file = r.text("ready-file", args.ready_file.as_ref());
+        let insecure = r.switch("insecure-cluster", args.insecure_cluster.as_ref());
+        let demo = r.switch("demo", args.demo.as_ref());
+        // Operator tokens pass over this port, and it has no TLS. The public port is another matter: browsers
+        // reach it, and TLS in front of it is usual.
+        if let (Ok(Some(address)), Ok(false)) = (grpc_listen, insecure)
+            && !address.ip().is_loopback()
+        {
+            r.note(
+                "grpc-listen",
+                &format!("{address} can be reached from other machines and has no TLS; --insecure-cluster allows it"),
+            );
+        }
+        let operators = match (token, token_file) {
+            (_, Ok(Some(file))) => Ok(OperatorSource::File(file.into())),
+            (Ok(Some(token)), Ok(None)) => Ok(OperatorSource::Given(token)),
+            (Ok(None), Ok(None)) => Ok(OperatorSource::DataDir),
+            (Err(noted), _) | (_, Err(noted)) => Err(noted),
+        };
+        r.finish()?;
+        Ok(Self {
+            listen: listen?,
+            data_dir: data_dir?.unwrap_or_else(|| DATA_DIR.into()).into(),
+            grpc_listen: grpc_listen?,
+            admin_listen: admin_listen?,
+            node_id: node_id?,
+            shards: shards?,
+            operators: operators?,
+            drain: drain?,
+            ready_file: ready_file?.map(PathBuf::from),
+            demo: demo?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(args: &ServeArgs) -> Result<ServeConfig, Failure> {
+        ServeConfig::resolve(args, &Layers::default())
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        let config = resolve(&ServeArgs::default()).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.grpc_listen.unwrap().to_string(), "127.0.0.1:7070");
+        assert_eq!(config.admin_listen.unwrap().to_string(), "127.0.0.1:9090");
+        assert_eq!(config.data_dir, PathBuf::from("./realtime-data"));
+        assert_eq!(config.drain, Duration::from_secs(30));
+        assert!(matches!(config.operators, OperatorSource::DataDir) && !config.demo);
+    }
+
+    #[test]
+    fn grpc_without_tls_stays_on_this_machine_unless_told_otherwise() {
+        let mut args = ServeArgs { grpc_listen: Some("0.0.0.0:7070".into()), ..ServeArgs::default() };
+        let Err(Failure::Usage(problems)) = resolve(&args) else { panic!("refused") };
+        assert!(problems[0].0.contains("--insecure-cluster"), "{problems:?}");
+        args.insecure_cluster = Some("true".into());
+        assert!(resolve(&args).is_ok());
+        args.grpc_listen = Some("off".into());
+        assert_eq!(resolve(&args).unwrap().grpc_listen, None);
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once() {
+        let args = ServeArgs {
+            listen: Some("nowhere".into()),
+            admin_listen: Some("1".into()),
+            drain_seconds: Some("soon".into()),
+            demo: Some("perhaps".into()),
+            ..ServeArgs::default()
+        };
+        let Err(Failure::Usage(problems)) = resolve(&args) else { panic!("refused") };
+        assert_eq!(problems.len(), 4, "{problems:?}");
+    }
+}

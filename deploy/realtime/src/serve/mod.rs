@@ -1,0 +1,39 @@
+//! `realtime serve`: everything on one machine, in one process. Configuration, then build (binds and starts,
+//! serves nothing yet), then run until a signal, then drain.
+
+mod app;
+mod config;
+mod demo;
+mod fallback;
+mod grpc;
+mod in_process;
+mod limits;
+mod listeners;
+mod node;
+mod operators;
+mod ready;
+mod signals;
+mod tasks;
+
+use crate::cli::ServeArgs;
+use crate::config::Layers;
+use crate::failure::Failure;
+use crate::logs;
+
+use app::App;
+use config::ServeConfig;
+use signals::Signals;
+
+/// Runs until it is told to stop and has drained.
+pub(crate) fn run(args: &ServeArgs, layers: &Layers) -> Result<(), Failure> {
+    let config = ServeConfig::resolve(args, layers)?;
+    logs::for_server();
+    for name in layers.unknown_variables() {
+        tracing::warn!(name, "this environment variable means nothing here");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let signals = Signals::listen()?;
+        App::build(config).await?.run(signals).await
+    })
+}

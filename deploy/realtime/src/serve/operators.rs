@@ -1,0 +1,154 @@
+//! Operator tokens of the process: read at the start, and again when their file changes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use realtime_auth::{Gate, OperatorTokens};
+use realtime_proto::ids::{hex, random};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::config::OperatorSource;
+use crate::failure::Failure;
+use crate::private_file;
+
+/// How soon a changed file counts. A look is one system call.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// The file's name in the data directory.
+pub(super) const TOKEN_FILE: &str = "operator.token";
+
+/// The accepted tokens, and the file with the token itself where this process keeps one.
+#[derive(Debug)]
+pub(super) struct Operators {
+    pub(super) tokens: OperatorTokens,
+    pub(super) token_file: Option<PathBuf>,
+    watched: Option<(PathBuf, Stamp)>,
+}
+
+/// What tells one content of a file from the next.
+type Stamp = Option<(SystemTime, u64)>;
+
+impl Operators {
+    /// Reads, or at the first start makes, the tokens.
+    pub(super) fn load(source: &OperatorSource, data_dir: &Path) -> Result<Self, Failure> {
+        match source {
+            OperatorSource::Given(token) => {
+                Ok(Self { tokens: OperatorTokens::single(token), token_file: None, watched: None })
+            }
+            OperatorSource::File(path) => {
+                let stamp = stamp(path);
+                let tokens = read(path).map_err(|e| Failure::new(format!("--operator-tokens: {e}")))?;
+                Ok(Self { tokens, token_file: None, watched: Some((path.clone(), stamp)) })
+            }
+            OperatorSource::DataDir => {
+                let path = data_dir.join(TOKEN_FILE);
+                let token = made(&path).map_err(|e| Failure::new(format!("{}: {e}", path.display())))?;
+                Ok(Self { tokens: OperatorTokens::single(&token), token_file: Some(path), watched: None })
+            }
+        }
+    }
+
+    /// What has to be watched, if anything: a future that puts changes into the gate, for ever.
+    pub(super) fn watch(&mut self, gate: Arc<Gate>) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let (path, stamp) = self.watched.take()?;
+        Some(follow(path, stamp, gate))
+    }
+}
+
+fn made(path: &Path) -> std::io::Result<String> {
+    if let Some(token) = private_file::read(path)? {
+        return if token.is_empty() { Err(std::io::Error::other("the file is empty")) } else { Ok(token) };
+    }
+    let token = hex(&random::<32>());
+    private_file::create(path, &format!("{token}\n"))?;
+    Ok(token)
+}
+
+fn read(path: &Path) -> Result<OperatorTokens, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    OperatorTokens::parse(&text).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn stamp(path: &Path) -> Stamp {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+async fn follow(path: PathBuf, mut seen: Stamp, gate: Arc<Gate>) {
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let now = stamp(&path);
+        if now == seen {
+            continue;
+        }
+        seen = now;
+        match read(&path) {
+            Ok(tokens) => {
+                tracing::info!(names = ?tokens, "operator tokens read again");
+                gate.set_operators(tokens);
+            }
+            // A half-written or vanished file must not lock everybody out, nor let anybody in.
+            Err(error) => tracing::error!(error, "operator tokens stay as they were"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use realtime_auth::GateConfig;
+
+    use super::*;
+
+    /// SHA-256 of `abc` and of the empty text.
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn the_first_start_makes_a_token_and_later_ones_keep_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Operators::load(&OperatorSource::DataDir, dir.path()).unwrap();
+        let path = first.token_file.unwrap();
+        let token = private_file::read(&path).unwrap().unwrap();
+        assert_eq!(token.len(), 64);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let second = Operators::load(&OperatorSource::DataDir, dir.path()).unwrap();
+        assert!(first.tokens.verify(&token).is_some() && second.tokens.verify(&token).is_some());
+    }
+
+    #[test]
+    fn a_bad_file_is_refused_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens");
+        std::fs::write(&path, "ann nonsense\n").unwrap();
+        let error = Operators::load(&OperatorSource::File(path.clone()), dir.path()).unwrap_err();
+        assert!(error.to_string().contains("line 1"), "{error}");
+        std::fs::remove_file(&path).unwrap();
+        assert!(Operators::load(&OperatorSource::File(path), dir.path()).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_changed_file_counts_without_a_restart_and_a_broken_one_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokens");
+        std::fs::write(&path, "# nobody yet\n").unwrap();
+        let source = OperatorSource::File(path.clone());
+        let mut operators = Operators::load(&source, dir.path()).unwrap();
+        let config = GateConfig { verifier_threads: 1, verifier_queue: 1, token_cache: 0 };
+        let gate = Arc::new(Gate::new(config, std::mem::take(&mut operators.tokens)));
+        let watch = tokio::spawn(operators.watch(Arc::clone(&gate)).unwrap());
+        assert!(gate.admit_operator(Some("abc")).is_err());
+
+        std::fs::write(&path, format!("ann {ABC}\n")).unwrap();
+        tokio::time::sleep(LOOK_EVERY * 2).await;
+        assert!(gate.admit_operator(Some("abc")).is_ok());
+
+        std::fs::write(&path, "half a li").unwrap();
+        tokio::time::sleep(LOOK_EVERY * 2).await;
+        assert!(gate.admit_operator(Some("abc")).is_ok());
+        watch.abort();
+    }
+}
