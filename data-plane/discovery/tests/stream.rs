@@ -1,3 +1,4 @@
+#![allow(clippy::unwrap_used, reason = "what fails a helper fails its test")]
 //! The client against a control plane that speaks the real gRPC and does what each test tells it.
 
 mod control_plane;
@@ -122,12 +123,12 @@ async fn refused_settings_leave_the_last_good_ones_in_force() {
     let mut stream = server.registered().await;
     stream.send(snapshot(7, 1, true, [settings(9)])).await;
     assert_eq!(stream.next().await, Kind::Ack(wire::Ack { nonce: 1 }));
-    let broken = wire::Settings { version: 2, document_json: "{\"unknown\":1}".into() };
+    let broken = wire::Settings { version: 2, document_json: "{\"telemetryRetentionDays\":\"many\"}".into() };
     let broken = wire::Resource { kind: Some(wire::resource::Kind::Settings(broken)) };
     stream.send(delta(8, 2, [broken], [])).await;
     let Kind::Nack(nack) = stream.next().await else { panic!("not refused") };
     assert_eq!(nack.rejections[0].app_id, "");
-    assert!(nack.rejections[0].reason.contains("unknown"), "{}", nack.rejections[0].reason);
+    assert!(nack.rejections[0].reason.contains("telemetryRetentionDays"), "{}", nack.rejections[0].reason);
     assert_eq!(at_revision(&mut discovery, 8).await.settings.telemetry_retention_days, 9);
 }
 

@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use realtime_auth::GateStats;
+
 /// How a metric moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -24,7 +26,7 @@ pub struct Metric {
     pub help: &'static str,
 }
 
-/// The node's gauges, besides the counters of [`crate::Shards::counters`].
+/// The node's gauges, besides the counters of [`crate::Shards::counters`] and [`gate_counters`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Gauges {
     /// Open sessions.
@@ -42,6 +44,10 @@ const HTTP_CONNECTIONS: &str = "realtime_http_connections";
 const REVISION: &str = "realtime_config_revision";
 const DRAINING: &str = "realtime_draining";
 const BUILD_INFO: &str = "realtime_build_info";
+const TOKENS_CACHED: &str = "realtime_tokens_cached_total";
+const TOKENS_VERIFIED: &str = "realtime_tokens_verified_total";
+const TOKENS_REJECTED: &str = "realtime_tokens_rejected_total";
+const VERIFIER_FULL: &str = "realtime_verifier_queue_full_total";
 
 const fn counter(name: &'static str, help: &'static str) -> Metric {
     Metric { name, kind: Kind::Counter, help }
@@ -76,7 +82,22 @@ pub const NODE_METRICS: &[Metric] = &[
         "realtime_stalled_turns_total",
         "Turns that read nothing because another shard's inbox was full.",
     ),
+    counter(TOKENS_CACHED, "Tokens admitted from memory."),
+    counter(TOKENS_VERIFIED, "Tokens admitted after a signature check."),
+    counter(TOKENS_REJECTED, "Tokens whose signature did not verify."),
+    counter(VERIFIER_FULL, "Callers sent away because the verification queue was full."),
 ];
+
+/// What the gate has counted, by metric name.
+#[must_use]
+pub fn gate_counters(stats: &GateStats) -> [(&'static str, u64); 4] {
+    [
+        (TOKENS_CACHED, stats.cached),
+        (TOKENS_VERIFIED, stats.verified),
+        (TOKENS_REJECTED, stats.rejected),
+        (VERIFIER_FULL, stats.queue_full),
+    ]
+}
 
 /// The node's metrics in Prometheus's text format. A counter that is not in [`NODE_METRICS`] is left out.
 #[must_use]

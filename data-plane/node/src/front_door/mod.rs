@@ -85,26 +85,23 @@ struct Door {
     draining: watch::Receiver<bool>,
     fallback: Option<Fallback>,
     limits: FrontDoorLimits,
-    slots: Arc<Semaphore>,
 }
 
 /// The front door before it serves.
 pub struct FrontDoor {
     door: Door,
+    connections: TaskTracker,
 }
 
 /// Reads how many connections speak HTTP now; for metrics.
 #[derive(Debug, Clone)]
-pub struct HttpConnections {
-    slots: Arc<Semaphore>,
-    limit: usize,
-}
+pub struct HttpConnections(TaskTracker);
 
 impl HttpConnections {
     /// Connections that speak HTTP now, sessions not counted.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.limit.saturating_sub(self.slots.available_permits())
+        self.0.len()
     }
 }
 
@@ -119,8 +116,8 @@ impl FrontDoor {
         draining: watch::Receiver<bool>,
     ) -> Self {
         let limits = FrontDoorLimits::default();
-        let slots = Arc::new(Semaphore::new(limits.connections));
-        Self { door: Door { shards, gate, snapshots, draining, fallback: None, limits, slots } }
+        let door = Door { shards, gate, snapshots, draining, fallback: None, limits };
+        Self { door, connections: TaskTracker::new() }
     }
 
     /// Sends every path but `/apps/…` to `fallback` instead of answering 404.
@@ -133,7 +130,6 @@ impl FrontDoor {
     /// Other bounds than the defaults.
     #[must_use]
     pub fn with_limits(mut self, limits: FrontDoorLimits) -> Self {
-        self.door.slots = Arc::new(Semaphore::new(limits.connections));
         self.door.limits = limits;
         self
     }
@@ -141,22 +137,23 @@ impl FrontDoor {
     /// The gauge of open HTTP connections.
     #[must_use]
     pub fn http_connections(&self) -> HttpConnections {
-        HttpConnections { slots: Arc::clone(&self.door.slots), limit: self.door.limits.connections }
+        HttpConnections(self.connections.clone())
     }
 
     /// Serves `listener` until `shutdown` resolves; then accepts nothing more, lets the requests in flight finish
     /// within [`FrontDoorLimits::finish_within`] and returns. Sessions live on in their shards. Dropping the future
     /// stops the listener at once and the connections within the same bound.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
-        let door = Arc::new(self.door);
+        let Self { door, connections } = self;
+        let slots = Arc::new(Semaphore::new(door.limits.connections));
+        let door = Arc::new(door);
         let stop = CancellationToken::new();
         let _stop_on_drop = stop.clone().drop_guard();
-        let connections = TaskTracker::new();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             let accepted = tokio::select! {
                 () = &mut shutdown => break,
-                accepted = accept(&listener, &door.slots) => accepted,
+                accepted = accept(&listener, &slots) => accepted,
             };
             match accepted {
                 Ok((slot, socket, peer)) => {

@@ -1,0 +1,9 @@
+#![allow(clippy::unwrap_used, reason = "what fails a helper fails its test")]
+//! The node's edges from outside: the front door in raw HTTP, the PubSub service over real gRPC, the admin listener.
+
+mod admin_listener;
+mod fixture;
+mod front_door;
+mod opening;
+mod pubsub;
+mod wire;
