@@ -1,5 +1,6 @@
 //! The embedded store loses no acknowledged write to SIGKILL: this executable starts itself as a writer that
 //! prints each acknowledged commit, kills it at random moments, and looks into the file after each round.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;

@@ -5,6 +5,8 @@
 mod hello;
 mod position;
 mod session;
+#[cfg(test)]
+mod tests;
 mod update;
 
 use std::time::Duration;

@@ -4,6 +4,8 @@
 //! Never here: writes to the store. A writer that wants to read its own write waits for [`Model::reached`].
 
 mod state;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -17,9 +17,12 @@ const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters"
 /// Key → revision, lease (0: none), value.
 const ENTRIES: TableDefinition<'_, &str, (u64, u64, &[u8])> = TableDefinition::new("entries");
 /// Revision and position in it → key, lease, value (`None`: deleted).
-const LOG: TableDefinition<'_, (u64, u32), (&str, u64, Option<&[u8]>)> = TableDefinition::new("log");
+const LOG: TableDefinition<'_, LogKey, LogValue<'_>> = TableDefinition::new("log");
 /// The keys of each lease.
 const LEASED: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("leased");
+
+type LogKey = (u64, u32);
+type LogValue<'a> = (&'a str, u64, Option<&'a [u8]>);
 
 /// How much of the past the log keeps.
 #[derive(Debug, Clone, Copy)]
@@ -116,7 +119,7 @@ struct LogReader<'a> {
 }
 
 impl LogReader<'_> {
-    fn take(&mut self, revision: u64, (key, lease, value): (&str, u64, Option<&[u8]>)) -> ControlFlow<()> {
+    fn take(&mut self, revision: u64, (key, lease, value): LogValue<'_>) -> ControlFlow<()> {
         match self.items.last_mut() {
             Some(last) if last.revision == revision => {}
             _ if self.scanned >= self.limit => return ControlFlow::Break(()),
@@ -173,7 +176,7 @@ pub(super) fn transact<T>(
 pub(super) struct Batch<'t> {
     counters: Table<'t, &'static str, u64>,
     entries: Table<'t, &'static str, (u64, u64, &'static [u8])>,
-    log: Table<'t, (u64, u32), (&'static str, u64, Option<&'static [u8]>)>,
+    log: Table<'t, LogKey, LogValue<'static>>,
     leased: Table<'t, (u64, &'static str), ()>,
     revision: u64,
     log_bytes: u64,
@@ -286,7 +289,7 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    fn oldest_logged(&self) -> Result<Option<((u64, u32), u64)>, redb::Error> {
+    fn oldest_logged(&self) -> Result<Option<(LogKey, u64)>, redb::Error> {
         Ok(self.log.first()?.map(|(at, change)| {
             let (key, _, value) = change.value();
             (at.value(), logged_bytes(key, value))
