@@ -103,7 +103,7 @@ async fn a_session_does_not_count_against_the_bound() {
 
 #[tokio::test]
 async fn slow_headers_and_idle_connections_are_ended() {
-    let limits = FrontDoorLimits { headers_within: Duration::from_millis(50), ..FrontDoorLimits::default() };
+    let limits = FrontDoorLimits { headers_within: Duration::from_millis(300), ..FrontDoorLimits::default() };
     let node = Node::start(Setup { limits, fallback: Some(echo(open_gate())), ..Setup::default() }).await;
     let mut slow = Client::connect(node.address).await;
     slow.send(b"GET / HTTP/1.1\r\nHost").await;
@@ -124,7 +124,7 @@ async fn an_answer_that_does_not_come_is_503() {
 
 #[tokio::test]
 async fn an_old_connection_ends_after_the_request_at_hand() {
-    let limits = FrontDoorLimits { connection_age: Duration::from_millis(50), ..FrontDoorLimits::default() };
+    let limits = FrontDoorLimits { connection_age: Duration::from_millis(300), ..FrontDoorLimits::default() };
     let gate = Arc::new(Semaphore::new(0));
     let node =
         Node::start(Setup { limits, fallback: Some(echo(Arc::clone(&gate))), ..Setup::default() }).await;
