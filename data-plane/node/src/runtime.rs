@@ -1,9 +1,9 @@
 //! Applications as this node runs them: configuration, the limits that follow from it, and what is in use.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use realtime_auth::App;
 use realtime_discovery::Snapshot;
@@ -186,7 +186,7 @@ impl AppTable {
             }
             next.by_id.insert(id.clone(), runtime);
         }
-        next.gone += self.by_slot.keys().filter(|slot| !next.by_slot.contains_key(slot)).count() as u64;
+        next.gone += self.by_slot.keys().filter(|slot| !next.by_slot.contains_key(*slot)).count() as u64;
         next
     }
 

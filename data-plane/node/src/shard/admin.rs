@@ -52,15 +52,15 @@ impl Hub {
 
     fn disconnect(&mut self, app: &str, target: &Target) -> u64 {
         let Some(slot) = self.table.by_id(app).map(|app| app.slot) else { return 0 };
-        let chosen = |c: &Connection| {
-            c.slot == slot
-                && match target {
-                    Target::Connection(id) => c.id == *id,
-                    Target::Subject(subject) => *c.subject == **subject,
-                    Target::All => true,
-                }
-        };
-        self.end_where(chosen, CloseCode::Administrator)
+        let code = CloseCode::Administrator;
+        match target {
+            Target::Connection(id) => match self.find_connection(slot, *id) {
+                Some(index) => self.end_unless_ending(index, code),
+                None => 0,
+            },
+            Target::Subject(subject) => self.end_where(|c| c.slot == slot && *c.subject == **subject, code),
+            Target::All => self.end_where(|c| c.slot == slot, code),
+        }
     }
 
     fn list_connections(

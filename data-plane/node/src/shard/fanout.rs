@@ -156,7 +156,6 @@ impl Hub {
                 break;
             }
         }
-        self.turn_is_over();
     }
 
     /// Writes a connection's queue; `false` when that was its end.

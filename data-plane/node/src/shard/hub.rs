@@ -21,9 +21,10 @@ use crate::runtime::{AppRuntime, AppTable};
 use crate::shard::inbox::Delivery;
 use crate::shards::NodeShared;
 
-/// Frames and bytes of frames after which a turn takes nothing more in.
-const TURN_FRAMES: usize = 4096;
-const TURN_BYTES: usize = 1 << 20;
+/// Frames and bytes of frames that clients, and again the inbox, may put into a turn: bounds the memory of a turn
+/// and the time until it is written, and keeps either from starving the other.
+const SHARE_FRAMES: usize = 4096;
+const SHARE_BYTES: usize = 1 << 20;
 
 /// Everything that a shard owns.
 pub(super) struct Hub {
@@ -50,7 +51,8 @@ pub(super) struct Hub {
     pub(super) now_ms: u64,
     pub(super) random: Random,
     scratch: Vec<u8>,
-    turn_bytes: usize,
+    share_bytes: usize,
+    share_start: usize,
 }
 
 impl Hub {
@@ -76,7 +78,8 @@ impl Hub {
             now_ms: 0,
             random: Random::new(),
             scratch: Vec::new(),
-            turn_bytes: 0,
+            share_bytes: 0,
+            share_start: 0,
         }
     }
 
@@ -84,12 +87,14 @@ impl Hub {
         self.now_ms = now_ms;
     }
 
-    pub(super) fn turn_is_full(&self) -> bool {
-        self.turn_bytes > TURN_BYTES || self.turn.frames() > TURN_FRAMES
+    /// Begins the clients' or the inbox's share of the turn.
+    pub(super) fn start_share(&mut self) {
+        self.share_bytes = 0;
+        self.share_start = self.turn.frames();
     }
 
-    pub(super) fn turn_is_over(&mut self) {
-        self.turn_bytes = 0;
+    pub(super) fn share_is_used(&self) -> bool {
+        self.share_bytes > SHARE_BYTES || self.turn.frames() - self.share_start > SHARE_FRAMES
     }
 
     /// Reads from or writes to a connection that the poller reported.
@@ -361,16 +366,16 @@ impl Hub {
     /// Queues a frame for one connection.
     pub(super) fn send(&mut self, index: u32, frame: Vec<u8>) {
         let Some(connection) = self.connections.get_mut(index) else { return };
-        self.turn_bytes += frame.len();
+        self.share_bytes += frame.len();
         let frame = self.turn.add(Bytes::from(frame));
         if self.turn.enqueue(index, &mut connection.output, frame) {
             self.write_now(index);
         }
     }
 
-    /// Counts a frame against the turn's budget.
+    /// Counts a frame against the share of the turn.
     pub(super) fn count_bytes(&mut self, bytes: usize) {
-        self.turn_bytes += bytes;
+        self.share_bytes += bytes;
     }
 }
 

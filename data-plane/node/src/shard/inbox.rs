@@ -1,6 +1,7 @@
 //! What other threads hand to a shard. Bounded by count: a publish from a service is refused when full; a batch
 //! of another shard is kept by its sender, which reads nothing from its clients until it is taken.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -85,7 +86,7 @@ pub(crate) enum Command {
 /// The queue; its shard takes everything at once.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    queue: Mutex<Vec<Command>>,
+    queue: Mutex<VecDeque<Command>>,
     /// Publishes reserved or queued; commands do not count, they are few and bounded by their callers.
     publishes: AtomicUsize,
     waker: Waker,
@@ -93,7 +94,7 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     pub(super) fn new(waker: Waker) -> Self {
-        Self { queue: Mutex::new(Vec::new()), publishes: AtomicUsize::new(0), waker }
+        Self { queue: Mutex::default(), publishes: AtomicUsize::new(0), waker }
     }
 
     /// Reserves room for `n` publishes; `false` when the inbox is full.
@@ -114,12 +115,12 @@ impl Inbox {
 
     /// Queues and wakes. Publishes have been reserved.
     pub(crate) fn push(&self, command: Command) {
-        self.queue.lock().push(command);
+        self.queue.lock().push_back(command);
         self.waker.wake();
     }
 
     /// Swaps the queue with an empty one.
-    pub(super) fn take(&self, into: &mut Vec<Command>) {
+    pub(super) fn take(&self, into: &mut VecDeque<Command>) {
         std::mem::swap(&mut *self.queue.lock(), into);
     }
 }

@@ -284,16 +284,17 @@ impl Hub {
 
     /// Ends every session that the condition names; returns how many.
     pub(super) fn end_where(&mut self, condition: impl Fn(&Connection) -> bool, code: CloseCode) -> u64 {
-        let found: Vec<u32> = self
-            .connections
-            .iter()
-            .filter(|(_, c)| c.ending.is_none() && !matches!(c.phase, Phase::Closing { .. }) && condition(c))
-            .map(|(index, _)| index)
-            .collect();
-        for &index in &found {
+        let found: Vec<u32> = self.connections.iter().filter(|(_, c)| condition(c)).map(|(i, _)| i).collect();
+        found.into_iter().map(|index| self.end_unless_ending(index, code)).sum()
+    }
+
+    /// Ends a connection that is not ending yet; returns 1 if so.
+    pub(super) fn end_unless_ending(&mut self, index: u32, code: CloseCode) -> u64 {
+        let ending = self.connections.get(index).is_none_or(|c| c.ending.is_some());
+        if !ending {
             self.end(index, Ending::Close(code));
         }
-        found.len() as u64
+        u64::from(!ending)
     }
 
     /// Starts to close every session, spread evenly over the time.
@@ -325,7 +326,7 @@ impl Hub {
         let next: Vec<u32> = self
             .connections
             .iter()
-            .filter(|(i, c)| *i >= from && c.ending.is_none() && !matches!(c.phase, Phase::Closing { .. }))
+            .filter(|(i, c)| *i >= from && c.ending.is_none())
             .map(|(i, _)| i)
             .take(missing)
             .collect();

@@ -3,7 +3,8 @@
 //!
 //! A turn: read what is ready and let sessions turn it into events; take what other threads have put into the
 //! inbox; append shared frames to the queues of connections; hand batches to the other shards; write each dirty
-//! connection once. A turn is bounded in frames and bytes; what is left over comes first in the next one.
+//! connection once. Clients and the inbox each have a share of a turn, bounded in frames and bytes; what is left over
+//! comes first in the next one.
 
 pub(crate) mod admin;
 mod admission;
@@ -74,6 +75,7 @@ impl Seat {
             events: Events::new(),
             ready: VecDeque::new(),
             pending: VecDeque::new(),
+            inbox_is_empty: false,
             started: Instant::now(),
         };
         shard.run()
@@ -91,6 +93,8 @@ struct Shard {
     ready: VecDeque<Readiness>,
     /// What was taken from the inbox and no turn has got round to.
     pending: VecDeque<Command>,
+    /// The inbox was found empty after the last wake: only then may the shard sleep.
+    inbox_is_empty: bool,
     started: Instant,
 }
 
@@ -114,7 +118,7 @@ impl Shard {
         if !self.ready.is_empty() {
             return Ok(());
         }
-        let timeout = if !self.pending.is_empty() || self.hub.is_stalled() {
+        let timeout = if !self.inbox_is_empty || self.hub.is_stalled() {
             Some(Duration::ZERO)
         } else {
             let now = self.started.elapsed().as_millis() as u64;
@@ -131,23 +135,31 @@ impl Shard {
             std::thread::yield_now();
             return;
         }
-        while !self.hub.turn_is_full() {
+        self.hub.start_share();
+        while !self.hub.share_is_used() {
             let Some(ready) = self.ready.pop_front() else { return };
             self.hub.on_ready(ready, &mut self.buffer, &mut self.codec);
         }
     }
 
+    fn next_command(&mut self) -> Option<Command> {
+        if self.pending.is_empty() {
+            self.inbox.take(&mut self.pending);
+        }
+        self.pending.pop_front()
+    }
+
     /// Applies what other threads sent; `true`: stop.
     fn take_inbox(&mut self) -> bool {
-        if self.pending.is_empty() {
-            let mut taken = Vec::new();
-            self.inbox.take(&mut taken);
-            self.pending.extend(taken);
-        }
+        self.hub.start_share();
+        self.inbox_is_empty = false;
         let mut adoptions = 0;
-        while !self.hub.turn_is_full() && adoptions < ADOPTIONS_PER_TURN {
-            match self.pending.pop_front() {
-                None => break,
+        while !self.hub.share_is_used() && adoptions < ADOPTIONS_PER_TURN {
+            match self.next_command() {
+                None => {
+                    self.inbox_is_empty = true;
+                    break;
+                }
                 Some(Command::Stop) => return true,
                 Some(Command::Adopt(adoption)) => {
                     adoptions += 1;
