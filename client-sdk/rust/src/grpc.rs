@@ -381,3 +381,42 @@ fn app(answer: wire::App) -> Result<App, ApiError> {
 fn document(answer: wire::SettingsDocument) -> Result<Document, ApiError> {
     Ok(Document { version: answer.version, document: parse(&answer.document_json)? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_named() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let error = Channel::connect(&format!("http://{free}"), None).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::Unavailable);
+        assert!(error.detail.contains(&free.to_string()) && error.detail.contains("refused"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn malformed_addresses_and_tokens_are_refused_without_repeating_the_token() {
+        for bad in ["", "127.0.0.1:7070", "ftp://h", "http://"] {
+            let error = Channel::connect(bad, None).await.unwrap_err();
+            assert_eq!(error.code, ErrorCode::InvalidRequest, "{bad}");
+        }
+        let channel = Endpoint::from_static("http://h").connect_lazy();
+        let error = Channel::over(channel, Some("hush\n")).unwrap_err();
+        assert!(error.code == ErrorCode::InvalidRequest && !error.detail.contains("hush"));
+    }
+
+    #[test]
+    fn entries_of_a_batch_have_their_own_errors() {
+        use pubsub::publish_result::Result as Entry;
+        let failure = |code: &str| pubsub::PublishResult {
+            result: Some(Entry::Failure(pubsub::Failure { code: code.into(), message: "m".into() })),
+        };
+        let code = |result| publish_result(result).unwrap_err().code;
+        assert_eq!(code(failure("quota_exceeded")), ErrorCode::QuotaExceeded);
+        assert_eq!(code(failure("from_the_future")), ErrorCode::Internal);
+        assert_eq!(code(pubsub::PublishResult { result: None }), ErrorCode::Internal);
+        let published = pubsub::PublishResponse { id: "1".into(), ..Default::default() };
+        let result = pubsub::PublishResult { result: Some(Entry::Published(published.clone())) };
+        assert_eq!(publish_result(result), Ok(published));
+    }
+}

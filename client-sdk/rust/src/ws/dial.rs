@@ -16,14 +16,13 @@ use tokio_tungstenite::Connector;
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+/// A stream that is being made.
+pub type Dialing<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;
+
 /// Makes the stream to a host: TCP, or a proxy or pipe of one's own. TLS is laid on it for `wss` addresses.
 pub trait Dial: fmt::Debug + Send + Sync {
     /// Connects to `host` (without brackets) and `port`.
-    fn dial<'a>(
-        &'a self,
-        host: &'a str,
-        port: u16,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> Dialing<'a>;
 }
 
 /// Plain TCP without delay.
@@ -31,11 +30,7 @@ pub trait Dial: fmt::Debug + Send + Sync {
 pub(super) struct TcpDial;
 
 impl Dial for TcpDial {
-    fn dial<'a>(
-        &'a self,
-        host: &'a str,
-        port: u16,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>> {
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> Dialing<'a> {
         Box::pin(async move {
             let stream = TcpStream::connect((host, port)).await?;
             stream.set_nodelay(true)?;

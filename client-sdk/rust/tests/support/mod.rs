@@ -1,13 +1,11 @@
 //! A server for the client's tests: real WebSocket framing over in-memory pipes, so that time can be
 //! paused: nothing waits for the operating system.
 
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use realtime_client::{Client, Dial, Event, Events, Options, Stream};
+use realtime_client::{Client, Dial, Dialing, Event, Events, Options, Stream};
 use serde_json::{Value, json};
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
@@ -22,11 +20,7 @@ pub const ID: &str = "0123456789abcdef0123456789abcdef";
 struct Pipe(mpsc::UnboundedSender<DuplexStream>);
 
 impl Dial for Pipe {
-    fn dial<'a>(
-        &'a self,
-        _host: &'a str,
-        _port: u16,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>> {
+    fn dial<'a>(&'a self, _host: &'a str, _port: u16) -> Dialing<'a> {
         let (ours, theirs) = duplex(64 << 10);
         let sent = self.0.send(theirs).map_err(|_| io::ErrorKind::ConnectionRefused.into());
         Box::pin(async move { sent.map(|()| Box::new(ours) as Box<dyn Stream>) })

@@ -1,5 +1,6 @@
 //! Wires the roles into one process. Only wiring: what each part does is its own affair.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use realtime_gateway::GatewayState;
 use realtime_proto::generated::discovery::Role;
 use realtime_proto::generated::discovery::discovery_server::DiscoveryServer;
 use tokio::time::timeout;
+use tonic::transport::Channel;
 
 use super::config::ServeConfig;
 use super::demo::Demo;
@@ -52,9 +54,7 @@ impl App {
             ready::remove(path);
         }
         let mut tasks = Tasks::new();
-        let verifier_threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let gate = GateConfig { verifier_threads, verifier_queue: VERIFIER_QUEUE, token_cache: TOKEN_CACHE };
-        let gate = Arc::new(Gate::new(gate, OperatorTokens::default()));
+        let gate = Arc::new(gate());
         // First of all, because it tells whether the data directory is ours alone.
         let control = ControlPlane::open(ControlPlaneConfig::new(&config.data_dir), Arc::clone(&gate))
             .await
@@ -65,15 +65,7 @@ impl App {
             tasks.spawn_until_stop("operator tokens", watch);
         }
         let listeners = Listeners::bind(&config).await?;
-        let (channel, incoming) = in_process::transport();
-        let discovery = tonic::transport::Server::builder()
-            .add_service(DiscoveryServer::new(control.discovery_service()))
-            .serve_with_incoming_shutdown(incoming, tasks.stopping());
-        tasks.spawn("discovery service", async {
-            if let Err(error) = discovery.await {
-                tracing::error!(%error, "the discovery service");
-            }
-        });
+        let channel = discovery_service(&control, &mut tasks);
         let registration = Registration {
             role: Role::Node,
             id: config.node_id.clone(),
@@ -89,46 +81,71 @@ impl App {
 
     /// Serves until a signal, then drains.
     pub(super) async fn run(mut self, mut signals: Signals) -> Result<(), Failure> {
+        self.serve();
         let addresses = self.listeners.addresses;
-        let Listeners { public, grpc, admin, .. } = self.listeners;
+        let demo = match &self.demo {
+            Some(demo) => Some(demo.prepare(&self.control.apps_service(), &self.node, &addresses).await?),
+            None => None,
+        };
+        if let Some(text) = demo {
+            // A closed standard output is no reason not to serve.
+            let _ = writeln!(std::io::stdout(), "{text}");
+        }
+        if let Some(path) = &self.ready_file {
+            ready::write(path, &addresses)?;
+        }
+        tracing::info!("serving on {addresses}");
+        let ended = self.until_stopped(&mut signals).await;
+        if ended.is_ok() {
+            tokio::select! {
+                () = self.node.drain(self.drain) => {}
+                signal = signals.next() => exit_at_once(signal),
+            }
+        }
+        tokio::select! {
+            () = self.stop() => {}
+            signal = signals.next() => exit_at_once(signal),
+        }
+        tracing::info!("stopped");
+        ended
+    }
+
+    /// Starts to accept on every port.
+    fn serve(&mut self) {
         let pubsub = PubSubService::new(Arc::clone(&self.node.shards), Arc::clone(&self.gate));
+        let door = self.front_door(pubsub.clone());
+        if let Some(listener) = self.listeners.admin.take() {
+            let served = admin_listener(&self.node, &door).serve(listener, self.tasks.stopping());
+            self.tasks.spawn("admin listener", served);
+        }
+        if let Some(listener) = self.listeners.public.take() {
+            self.tasks.spawn("front door", door.serve(listener, self.tasks.stopping()));
+        }
+        if let Some(listener) = self.listeners.grpc.take() {
+            let (apps, settings) = (self.control.apps_service(), self.control.settings_service());
+            let nodes = self.control.nodes_service();
+            let served = grpc::serve(listener, pubsub, apps, settings, nodes, self.tasks.stopping());
+            self.tasks.spawn("gRPC port", served);
+        }
+    }
+
+    /// The public port: sessions, and the gateway for everything else.
+    fn front_door(&self, pubsub: PubSubService) -> FrontDoor {
         let router = realtime_gateway::router(GatewayState {
-            pubsub: Arc::new(pubsub.clone()),
+            pubsub: Arc::new(pubsub),
             apps: Arc::new(self.control.apps_service()),
             settings: Arc::new(self.control.settings_service()),
             snapshots: self.node.in_force.clone(),
             gate: Arc::clone(&self.gate),
         });
-        let door = FrontDoor::new(
-            Arc::clone(&self.node.shards),
-            Arc::clone(&self.gate),
-            self.node.in_force.clone(),
-            self.node.draining.clone(),
-        )
-        .with_fallback(fallback::gateway(router));
-        if let Some(listener) = admin {
-            let served = admin_listener(&self.node, &door).serve(listener, self.tasks.stopping());
-            self.tasks.spawn("admin listener", served);
-        }
-        self.tasks.spawn("front door", door.serve(public, self.tasks.stopping()));
-        if let Some(listener) = grpc {
-            let (apps, settings) = (self.control.apps_service(), self.control.settings_service());
-            let nodes = self.control.nodes_service();
-            let served = grpc::serve(listener, pubsub, apps, settings, nodes, self.tasks.stopping());
-            self.tasks.spawn("gRPC", served);
-        }
-        let demo = match &self.demo {
-            Some(demo) => Some(demo.prepare(&self.control.apps_service(), &self.node, &addresses).await?),
-            None => None,
-        };
-        if let Some(path) = &self.ready_file {
-            ready::write(path, &addresses)?;
-        }
-        tracing::info!(listen = %addresses.listen, grpc = ?addresses.grpc, admin = ?addresses.admin, "serving");
-        if let Some(text) = demo {
-            println!("{text}");
-        }
-        let ended = tokio::select! {
+        let (shards, gate) = (Arc::clone(&self.node.shards), Arc::clone(&self.gate));
+        let (in_force, draining) = (self.node.in_force.clone(), self.node.draining.clone());
+        FrontDoor::new(shards, gate, in_force, draining).with_fallback(fallback::gateway(router))
+    }
+
+    /// Until a signal (success), or until something breaks that never should.
+    async fn until_stopped(&mut self, signals: &mut Signals) -> Result<(), Failure> {
+        tokio::select! {
             signal = signals.next() => {
                 tracing::info!(signal, seconds = self.drain.as_secs(), "draining; a second signal exits at once");
                 Ok(())
@@ -137,30 +154,39 @@ impl App {
             _ = self.node.superseded.wait_for(|superseded| *superseded) => {
                 Err(Failure::new("another process has taken this node's name"))
             }
-        };
-        if ended.is_ok() {
-            tokio::select! {
-                () = self.node.drain(self.drain) => {}
-                signal = signals.next() => exit_at_once(signal),
-            }
         }
+    }
+
+    /// Ends the tasks, then the control plane, which they call.
+    async fn stop(self) {
         if let Some(path) = &self.ready_file {
             ready::remove(path);
         }
-        let (tasks, control) = (self.tasks, self.control);
-        let stopped = async {
-            tasks.stop().await;
-            if timeout(STORE_CLOSE_TIMEOUT, control.shutdown()).await.is_err() {
-                tracing::warn!("the store did not close in time");
-            }
-        };
-        tokio::select! {
-            () = stopped => {}
-            signal = signals.next() => exit_at_once(signal),
+        self.tasks.stop().await;
+        if timeout(STORE_CLOSE_TIMEOUT, self.control.shutdown()).await.is_err() {
+            tracing::warn!("the store did not close in time");
         }
-        tracing::info!("stopped");
-        ended
     }
+}
+
+fn gate() -> Gate {
+    let verifier_threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let sizes = GateConfig { verifier_threads, verifier_queue: VERIFIER_QUEUE, token_cache: TOKEN_CACHE };
+    Gate::new(sizes, OperatorTokens::default())
+}
+
+/// Serves discovery inside the process; the channel to it.
+fn discovery_service(control: &ControlPlane, tasks: &mut Tasks) -> Channel {
+    let (channel, incoming) = in_process::transport();
+    let served = tonic::transport::Server::builder()
+        .add_service(DiscoveryServer::new(control.discovery_service()))
+        .serve_with_incoming_shutdown(incoming, tasks.stopping());
+    tasks.spawn("discovery service", async {
+        if let Err(error) = served.await {
+            tracing::error!(%error, "the discovery service");
+        }
+    });
+    channel
 }
 
 /// What is acknowledged is on disk already; open connections are cut.

@@ -8,10 +8,10 @@ use super::config::ServeConfig;
 use super::ready::Addresses;
 use crate::failure::Failure;
 
-/// Bound, not yet accepting.
+/// Bound, not yet accepting; each is taken by who serves it.
 #[derive(Debug)]
 pub(super) struct Listeners {
-    pub(super) public: TcpListener,
+    pub(super) public: Option<TcpListener>,
     pub(super) grpc: Option<TcpListener>,
     pub(super) admin: Option<TcpListener>,
     pub(super) addresses: Addresses,
@@ -30,7 +30,7 @@ impl Listeners {
                 };
                 let addresses =
                     Addresses { listen: public.local_addr()?, grpc: at(&grpc)?, admin: at(&admin)? };
-                Ok(Self { public, grpc, admin, addresses })
+                Ok(Self { public: Some(public), grpc, admin, addresses })
             }
             (public, grpc, admin) => {
                 let problems = [public.err(), grpc.err(), admin.err()];

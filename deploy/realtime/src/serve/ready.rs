@@ -1,5 +1,6 @@
 //! The ready file: tells whoever started the process where it listens.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -27,6 +28,19 @@ impl Addresses {
             }
         }
         Value::Object(document)
+    }
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.listen)?;
+        for (name, address) in [("gRPC", self.grpc), ("metrics and probes", self.admin)] {
+            match address {
+                Some(address) => write!(f, ", {name} on {address}")?,
+                None => write!(f, ", {name} off")?,
+            }
+        }
+        Ok(())
     }
 }
 
