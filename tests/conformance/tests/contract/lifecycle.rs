@@ -3,46 +3,43 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use realtime_testkit::server::binary;
+use realtime_testkit::server::{OPERATOR_TOKEN, binary};
 use realtime_testkit::{Algorithm, Incoming, RawSocket, Request, Server, Signer, eventually};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// Kills of the server while it is being written to; enough to hit every step of a commit many times over
-/// would take hours, enough to catch an answer before its sync does not.
+/// Kills of the server while it is being written to: enough that an answer before its sync does not survive.
 const KILLS: usize = 8;
 /// Writers at the same time.
 const WRITERS: usize = 4;
 
-/// What a writer has been told is stored: app id → the last acknowledged description.
-type Acknowledged = BTreeMap<String, String>;
+/// What the server may hold after a kill: app id → the descriptions it may have, the acknowledged one, and the one
+/// that was being written when the server went.
+type Acknowledged = BTreeMap<String, Vec<String>>;
 
-/// Creates apps and changes them until the server is gone.
-async fn write_until_killed(address: String, round: usize, writer: usize) -> Acknowledged {
+/// Creates apps and changes them until the server is gone. `writes` counts what was acknowledged.
+async fn write_until_killed(address: String, stem: String, writes: Arc<AtomicUsize>) -> Acknowledged {
     let mut acknowledged = Acknowledged::new();
     let key = Signer::generate(Algorithm::HS256).key_config();
+    let request = |method: &str, path: &str, body: &Value| {
+        Request::new(&address, method, path).token(OPERATOR_TOKEN).json(body).exchange()
+    };
     for number in 0.. {
-        let id = format!("app-{round}-{writer}-{number}");
+        let id = format!("{stem}-{number}");
         let document = json!({"appId": id, "name": id, "authKey": key, "adminKey": key});
-        let create = Request::new(&address, "POST", "/api/apps");
-        match create.token(realtime_testkit::server::OPERATOR_TOKEN).json(&document).exchange().await {
-            Ok(created) => assert_eq!(created.status, 201, "{}", created.text()),
-            Err(_) => break,
-        }
-        acknowledged.insert(id.clone(), String::new());
-        let description = format!("changed {number}");
-        let change = Request::new(&address, "PATCH", &format!("/api/apps/{id}"));
-        let change = change.token(realtime_testkit::server::OPERATOR_TOKEN);
-        match change.json(&json!({"description": description})).exchange().await {
-            Ok(changed) => assert_eq!(changed.status, 200, "{}", changed.text()),
-            Err(_) => {
-                // Not acknowledged: either state may be there.
-                acknowledged.remove(&id);
-                break;
-            }
-        }
-        acknowledged.insert(id, description);
+        let Ok(created) = request("POST", "/api/apps", &document).await else { break };
+        assert_eq!(created.status, 201, "{}", created.text());
+        writes.fetch_add(1, Ordering::Relaxed);
+        let changed = format!("changed {number}");
+        acknowledged.insert(id.clone(), vec![String::new(), changed.clone()]);
+        let path = format!("/api/apps/{id}");
+        let Ok(answer) = request("PATCH", &path, &json!({"description": changed})).await else { break };
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        writes.fetch_add(1, Ordering::Relaxed);
+        acknowledged.insert(id, vec![changed]);
     }
     acknowledged
 }
@@ -52,26 +49,32 @@ async fn every_acknowledged_write_survives_kill_9() {
     let mut server = Server::start().await;
     let mut acknowledged = Acknowledged::new();
     for round in 0..KILLS {
+        let writes = Arc::new(AtomicUsize::new(0));
         let writers: Vec<_> = (0..WRITERS)
-            .map(|writer| tokio::spawn(write_until_killed(server.listen().to_owned(), round, writer)))
+            .map(|writer| {
+                let stem = format!("app-{round}-{writer}");
+                tokio::spawn(write_until_killed(server.listen().to_owned(), stem, Arc::clone(&writes)))
+            })
             .collect();
-        // Killed once writes are under way: a little later in each round.
-        eventually("writes under way", async || {
-            let listed = server.operator("GET", "/api/apps").send().await;
-            (listed.text().matches(&format!("\"app-{round}-")).count() > round).then_some(())
-        })
-        .await;
+        // Killed while writes are under way, a little later in each round.
+        let enough = WRITERS + 3 * round;
+        eventually("writes under way", async || (writes.load(Ordering::Relaxed) >= enough).then_some(()))
+            .await;
         server.kill();
         for writer in writers {
             acknowledged.extend(writer.await.expect("a writer"));
         }
         server = server.restart().await;
-        for (id, description) in &acknowledged {
-            let got = server.operator("GET", &format!("/api/apps/{id}")).send().await;
-            assert_eq!(got.expect(200)["description"], *description, "{id} in round {round}");
+        for (id, descriptions) in &acknowledged {
+            let got = server.operator("GET", &format!("/api/apps/{id}")).send().await.expect(200);
+            let description = got["description"].as_str().unwrap();
+            assert!(
+                descriptions.iter().any(|d| d == description),
+                "{id} is {description:?} in round {round}"
+            );
         }
     }
-    assert!(acknowledged.len() >= KILLS, "{} writes", acknowledged.len());
+    assert!(acknowledged.len() >= KILLS * 2, "{} apps", acknowledged.len());
 }
 
 #[tokio::test]

@@ -133,6 +133,7 @@ async fn a_frames_checks_are_made_in_the_documented_order() {
 }
 
 #[tokio::test]
+#[ignore = "monthly quotas are not in this release (ARCHITECTURE.md, what is deliberately absent)"]
 async fn the_months_api_usage_is_limited_for_publishes_of_both_kinds() {
     let server = Server::start().await;
     let app = limited(&server, "apiUsageBytesPerMonth", 1000).await;
@@ -155,6 +156,7 @@ async fn the_months_api_usage_is_limited_for_publishes_of_both_kinds() {
 }
 
 #[tokio::test]
+#[ignore = "monthly quotas are not in this release (ARCHITECTURE.md, what is deliberately absent)"]
 async fn the_months_inbound_messages_are_limited() {
     let server = Server::start().await;
     let app = limited(&server, "inboundMessagesPerMonth", 3).await;
