@@ -97,3 +97,15 @@ impl Lists for Slab<Connection> {
         &mut self.get_mut(connection).expect("a subscribed connection is in the slab").subscriptions
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The budget is 512 B of user memory per idle connection (design.md 4.4); its identity, its subject and its
+    /// list of subscriptions come on top.
+    #[test]
+    fn a_connection_is_small() {
+        assert!(size_of::<Connection>() <= 256, "{} bytes", size_of::<Connection>());
+    }
+}
