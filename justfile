@@ -15,7 +15,3 @@ fmt:
 # Licences, bans and sources of the dependencies; skipped where cargo-deny is not installed
 deny:
     @if cargo deny --version >/dev/null 2>&1; then cargo deny --all-features check bans licenses sources; else echo "cargo-deny is not installed: skipped (cargo install --locked cargo-deny)"; fi
-
-# Load a server on this machine, for instance `just bench --help`
-bench *args:
-    cargo run --release --bin realtime -- bench {{args}}

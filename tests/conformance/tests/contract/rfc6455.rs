@@ -1,8 +1,10 @@
 //! 2.3: limits of size, and violations of RFC 6455, told apart by their close codes.
 
 use realtime_testkit::raw::{BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, RSV2, TEXT, encode};
-use realtime_testkit::{RawSocket, Server, TestApp};
+use realtime_testkit::{RawSocket, Server, TestApp, within};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::PUBLISH;
 
@@ -224,4 +226,30 @@ async fn the_upgrade_needs_the_version_and_key_of_rfc_6455() {
         let refusal = app.refused(&path, &headers).await;
         assert!((400..500).contains(&refusal.status), "{headers:?}: {}", refusal.status);
     }
+}
+
+/// A client need not wait for the answer to its upgrade.
+#[tokio::test]
+async fn a_frame_that_comes_with_the_upgrade_request_is_read() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let mut stream = TcpStream::connect(app.address()).await.unwrap();
+    let head = format!(
+        "GET {} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        app.path(&app.token("early", &[]))
+    );
+    let mut bytes = head.into_bytes();
+    bytes.extend(encode(FIN | TEXT, br#"{"type":"subscribe","data":{"topic":"early"}}"#));
+    stream.write_all(&bytes).await.unwrap();
+    let mut answer = Vec::new();
+    within("the two welcomes", async {
+        while !String::from_utf8_lossy(&answer).contains(r#"{"topic":"early","messageType":"welcome""#) {
+            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "the connection ended");
+        }
+    })
+    .await;
+    let text = String::from_utf8_lossy(&answer);
+    let main = text.find(r#"{"topic":"main""#).expect("the session's own welcome");
+    assert!(main < text.find(r#"{"topic":"early""#).unwrap(), "the session's welcome comes first");
 }
