@@ -101,9 +101,12 @@ pub(super) async fn admit(
         return Err(ApiError::new(ErrorCode::OriginForbidden, "the origin is not allowed"));
     }
     let token = query.access_token.as_deref().or_else(|| bearer(headers));
-    let identity = door.gate.admit_client(&app.app, address, token, unix_now()).await?;
-    door.shards.check_limits(&app)?;
-    Ok(Admission { app, identity })
+    let admitted = door.gate.admit_client(&app.app, address, token, unix_now()).await;
+    // A reached limit is said before a full verification pool, but never to a caller without a valid token.
+    if admitted.as_ref().map_or_else(|refusal| refusal.code == ErrorCode::Unavailable, |_| true) {
+        door.shards.check_limits(&app)?;
+    }
+    Ok(Admission { app, identity: admitted? })
 }
 
 /// The token of `Authorization: Bearer`.

@@ -31,18 +31,18 @@ pub(super) struct Drain {
 }
 
 impl Drain {
-    /// How many sessions should be closed by now.
+    /// How many sessions should be closed by now. The first goes at once: nobody waits for a lone one.
     fn due(&self, now_ms: u64) -> usize {
         let elapsed = now_ms - self.started_ms;
         if elapsed >= self.over_ms {
             return self.total;
         }
-        (self.total as u64 * elapsed / self.over_ms) as usize
+        self.total.min((self.total as u64 * elapsed / self.over_ms) as usize + 1)
     }
 
     /// When the next session is due.
     fn next_ms(&self) -> u64 {
-        let next = (self.closed as u64 + 1) * self.over_ms;
+        let next = self.closed as u64 * self.over_ms;
         self.started_ms + next.div_ceil(self.total.max(1) as u64)
     }
 }
