@@ -161,22 +161,54 @@ impl From<FieldErrors> for ApiError {
     }
 }
 
+/// What the sentence of a refusal takes in gRPC trailers, percent-encoded. Together with the fields it stays below
+/// the 8 KiB of metadata from which on widespread clients (gRPC's C core) refuse to read an answer at all.
+const MAX_STATUS_MESSAGE: usize = 2 * 1024;
+/// What the fields take before their base64, which adds a third.
+const MAX_STATUS_FIELDS: usize = 3 * 1024 + 512;
+/// What the encoding of one field adds to its texts.
+const FIELD_OVERHEAD: usize = 8;
+
 impl From<ApiError> for tonic::Status {
+    /// Bounded: what does not fit into trailers that every client reads is left out, and that is said.
     fn from(e: ApiError) -> Self {
         let (missing_nodes, partial_sum) = e.partial.unwrap_or_default();
         let detail = wire::ErrorDetail {
             code: e.code.name().into(),
-            fields: e
-                .fields
-                .into_iter()
-                .map(|f| wire::FieldError { field: f.field, message: f.message })
-                .collect(),
+            fields: fitting_fields(e.fields),
             retry_after_seconds: e.retry_after.unwrap_or(0),
             missing_nodes,
             partial_sum,
         };
-        Self::with_details(e.code.grpc_code(), e.detail, detail.encode_to_vec().into())
+        Self::with_details(e.code.grpc_code(), fitting(e.detail), detail.encode_to_vec().into())
     }
+}
+
+/// The sentence, cut where it would be too long as gRPC encodes it: three bytes for each that is not printable ASCII.
+fn fitting(sentence: String) -> String {
+    let mut size = 0;
+    for (at, c) in sentence.char_indices() {
+        let plain = c == ' ' || (c.is_ascii_graphic() && c != '%');
+        size += if plain { 1 } else { 3 * c.len_utf8() };
+        if size > MAX_STATUS_MESSAGE {
+            return format!("{}…", &sentence[..at]);
+        }
+    }
+    sentence
+}
+
+fn fitting_fields(fields: Vec<FieldError>) -> Vec<wire::FieldError> {
+    let mut room = MAX_STATUS_FIELDS;
+    let mut kept = Vec::with_capacity(fields.len());
+    for FieldError { field, message } in fields {
+        let Some(rest) = room.checked_sub(field.len() + message.len() + FIELD_OVERHEAD) else {
+            kept.push(wire::FieldError { field: String::new(), message: "and more problems".into() });
+            break;
+        };
+        room = rest;
+        kept.push(wire::FieldError { field, message });
+    }
+    kept
 }
 
 impl From<&tonic::Status> for ApiError {
@@ -212,6 +244,23 @@ mod tests {
             let status = tonic::Status::from(error.clone());
             assert_eq!(status.code(), code.grpc_code());
             assert_eq!(ApiError::from(&status), error);
+        }
+    }
+
+    #[test]
+    fn a_status_fits_the_trailers_that_every_client_reads() {
+        for name in ["x".repeat(60), "ü%\n".repeat(20), "\u{1f642}".repeat(64)] {
+            let mut errors = FieldErrors::default();
+            (0..200).for_each(|i| errors.push(format!("{name}{i}"), "must be something else than it is"));
+            let status = tonic::Status::from(ApiError::from(errors.capped()));
+            let trailers = status.clone().into_http::<()>();
+            // HPACK's measure, which the limits of clients count in.
+            let size: usize = trailers.headers().iter().map(|(n, v)| n.as_str().len() + v.len() + 32).sum();
+            assert!(size < 8 * 1024 - 256, "{size}");
+            let back = ApiError::from(&status);
+            assert_eq!(back.code, ErrorCode::Unprocessable);
+            assert!(back.fields.len() > 5 && back.detail.ends_with('…'));
+            assert_eq!(back.fields.last().unwrap().message, "and more problems");
         }
     }
 

@@ -17,7 +17,7 @@ pub struct FieldError {
 #[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
 pub struct FieldErrors(pub Vec<FieldError>);
 
-/// Problems that are reported of one document: they travel in gRPC trailers, which receivers limit to 16 KiB.
+/// Problems that are reported of one document: more help nobody. (Over gRPC, trailers bound them further.)
 pub const MAX_REPORTED: usize = 50;
 
 impl FieldErrors {
@@ -49,8 +49,22 @@ impl fmt::Display for FieldErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, e) in self.0.iter().enumerate() {
             let separator = if i == 0 { "" } else { "; " };
-            write!(f, "{separator}{}: {}", e.field, e.message)?;
+            let colon = if e.field.is_empty() { "" } else { ": " };
+            write!(f, "{separator}{}{colon}{}", e.field, e.message)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_names_the_fields_and_says_of_the_document_itself_what_is_wrong() {
+        let mut errors = FieldErrors::default();
+        errors.push("", "must be a JSON object");
+        errors.push("name", "is required");
+        assert_eq!(errors.to_string(), "must be a JSON object; name: is required");
     }
 }
