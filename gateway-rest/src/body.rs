@@ -1,12 +1,15 @@
 //! Request bodies: media type (415), size (413), arrival. A body over its limit is never held in memory:
-//! a declared length is refused unread, and reading a chunked one stops at the limit.
+//! a declared length is refused at once, and keeping a chunked one stops at the limit.
+//!
+//! The rest of a body over its limit is taken and thrown away, within bounds: most clients write the whole body
+//! before they read, and would see a broken connection in place of the 413.
 
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, EXPECT};
 use http_body_util::BodyExt as _;
 use realtime_proto::{ApiError, ErrorCode};
 use tokio::time::timeout;
@@ -27,19 +30,31 @@ pub(crate) const CONFIGURATION_LIMIT: usize = 256 * 1024;
 /// that is still of use, and a stalled sender does not hold memory longer.
 const ARRIVAL: Duration = Duration::from_secs(15);
 
+/// How much of a refused body is thrown away, and for how long. What is larger or slower sees the connection close,
+/// as on other servers; a known caller cannot keep one busy for more than this.
+const DISCARD_BYTES: u64 = 8 * 1024 * 1024;
+const DISCARD_WITHIN: Duration = Duration::from_secs(2);
+
 /// The body of a call that takes JSON, unparsed.
 pub(crate) async fn read(
     headers: &HeaderMap,
-    body: Body,
+    mut body: Body,
     media_types: &[&str],
     limit: usize,
 ) -> Result<Bytes, ApiError> {
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
+    // Without a body and a type, what is missing is the body.
+    if !body.is_end_stream() || headers.contains_key(CONTENT_TYPE) {
+        check_media_type(headers, media_types)?;
     }
-    check_media_type(headers, media_types)?;
-    match timeout(ARRIVAL, collect(body, limit)).await {
-        Ok(result) => result,
+    match timeout(ARRIVAL, collect(&mut body, limit)).await {
+        Ok(result) => {
+            let too_large = result.as_ref().is_err_and(|e| e.code == ErrorCode::PayloadTooLarge);
+            // Whoever waits for a 100 has sent nothing yet, and reading would ask for it.
+            if too_large && !headers.contains_key(EXPECT) {
+                discard(body).await;
+            }
+            result
+        }
         Err(_) => Err(ApiError::new(
             ErrorCode::InvalidRequest,
             format!("the body did not arrive within {} s", ARRIVAL.as_secs()),
@@ -58,7 +73,26 @@ fn check_media_type(headers: &HeaderMap, allowed: &[&str]) -> Result<(), ApiErro
     }
 }
 
-async fn collect(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
+/// Takes what is left of a body; gives up silently.
+async fn discard(mut body: Body) {
+    if body.size_hint().lower() > DISCARD_BYTES {
+        return;
+    }
+    let mut left = DISCARD_BYTES;
+    let rest = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let taken = frame.data_ref().map_or(0, |data| data.len() as u64);
+            match left.checked_sub(taken) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // Late or not, the answer is the same.
+    let _ = timeout(DISCARD_WITHIN, rest).await;
+}
+
+async fn collect(body: &mut Body, limit: usize) -> Result<Bytes, ApiError> {
     let too_large =
         || ApiError::new(ErrorCode::PayloadTooLarge, format!("the body must not be over {limit} bytes"));
     if body.size_hint().lower() > limit as u64 {

@@ -118,15 +118,18 @@ pub(crate) fn permit(caller: &Caller, app: &App, action: Action<'_>) -> Result<(
 
 /// 400 where `X-App-Id` is sent and is not `app_id`.
 pub(crate) fn check_app_header(headers: &HeaderMap, app_id: &str) -> Result<(), ApiError> {
-    match headers.get("x-app-id") {
-        Some(value) if value != app_id => Err(fields::bad("X-App-Id", "must be the application of the path")),
-        _ => Ok(()),
+    if headers.get_all("x-app-id").iter().all(|value| value == app_id) {
+        return Ok(());
     }
+    Err(fields::bad("X-App-Id", "must be the application of the path"))
 }
 
-/// The token of `Authorization: Bearer …`; `None` for anything else.
+/// The token of `Authorization: Bearer …`; `None` for anything else, two such headers included: a proxy before
+/// this gateway may have judged the other one.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    realtime_auth::bearer(headers.get(AUTHORIZATION)?.to_str().ok()?)
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    realtime_auth::bearer(value.to_str().ok()?)
 }
 
 /// Asks a service, wherever it runs.

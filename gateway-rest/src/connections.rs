@@ -107,7 +107,10 @@ fn check_subject(subject: &str) -> Result<String, ApiError> {
     if is_valid_subject(subject) {
         Ok(subject.to_owned())
     } else {
-        Err(fields::bad("subject", "must be 1 to 250 bytes without control characters"))
+        Err(fields::bad(
+            "subject",
+            "must be 1 to 250 bytes without control characters, and not acks or errors",
+        ))
     }
 }
 

@@ -76,7 +76,7 @@ fn parse(body: &[u8]) -> Result<UnsubscribeRequest, ApiError> {
     }
     let subject: Option<String> = fields::required(&mut errors, "subject", subject, "must be a string");
     if subject.as_deref().is_some_and(|subject| !is_valid_subject(subject)) {
-        errors.push("subject", "must be 1 to 250 bytes without control characters");
+        errors.push("subject", "must be 1 to 250 bytes without control characters, and not acks or errors");
     }
     let request = UnsubscribeRequest {
         app_id: String::new(),

@@ -95,14 +95,10 @@ async fn the_limit_is_5120_bytes_of_body() {
 }
 
 #[tokio::test]
-async fn chunks_are_put_together_up_to_the_limit_and_not_read_past_it() {
+async fn chunks_are_put_together_up_to_the_limit() {
     let world = World::new();
     let call =
         |body| Call::post(PATH).token(&token(ALL)).header("content-type", "application/json").body(body);
-    let (body, taken) = chunked(vec![b' '; 1_024], 1_000);
-    assert_eq!(world.send(call(body)).await.refusal(), "413 payload_too_large");
-    assert_eq!(taken.load(Ordering::Relaxed), 6, "stops at the first chunk over the limit");
-
     let text = r#"{"topic":"chunks","message":[1,2,3]}"#;
     let chunks = text.as_bytes().chunks(5).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec()));
     let body = Body::from_stream(tokio_stream::iter(chunks.collect::<Vec<_>>()));
@@ -112,6 +108,29 @@ async fn chunks_are_put_together_up_to_the_limit_and_not_read_past_it() {
     let broken = [Ok(b"{\"topic\":".to_vec()), Err(std::io::Error::other("reset"))];
     let body = Body::from_stream(tokio_stream::iter(broken));
     assert_eq!(world.send(call(body)).await.refusal(), "400 invalid_request");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_over_the_limit_is_thrown_away_within_bounds_so_that_the_sender_sees_why() {
+    let world = World::new();
+    let call = || Call::post(PATH).token(&token(ALL)).header("content-type", "application/json");
+    let refused = async |call: Call| assert_eq!(world.send(call).await.refusal(), "413 payload_too_large");
+
+    let (body, taken) = chunked(vec![b' '; 1_024], 1_000);
+    refused(call().body(body)).await;
+    assert_eq!(taken.load(Ordering::Relaxed), 1_000, "all of a megabyte");
+
+    let (body, taken) = chunked(vec![b' '; 1 << 20], 1_000);
+    refused(call().body(body)).await;
+    assert!(taken.load(Ordering::Relaxed) < 12, "not all of a gigabyte");
+
+    let (body, taken) = chunked(vec![b' '; 1_024], 1_000);
+    refused(call().header("expect", "100-continue").body(body)).await;
+    assert_eq!(taken.load(Ordering::Relaxed), 6, "nothing more of a sender that waits to be asked");
+
+    let first = tokio_stream::once(Ok::<_, std::io::Error>(vec![b' '; 6_000]));
+    let stalled = tokio_stream::StreamExt::chain(first, tokio_stream::pending());
+    refused(call().body(Body::from_stream(stalled))).await;
 }
 
 #[tokio::test]
@@ -153,6 +172,10 @@ async fn the_media_type_is_json_with_any_parameters() {
     for bad in [None, Some("text/plain"), Some("application/jsonx"), Some("application/merge-patch+json")] {
         assert_eq!(world.send(call(bad)).await.refusal(), "415 unsupported_media_type", "{bad:?}");
     }
+    let empty = Call::post(PATH).token(&token(ALL));
+    let typed = Call::post(PATH).token(&token(ALL)).header("content-type", "text/plain");
+    assert_eq!(world.send(typed).await.refusal(), "415 unsupported_media_type");
+    assert_eq!(world.send(empty).await.refusal(), "400 invalid_request");
 }
 
 #[tokio::test]
@@ -188,11 +211,13 @@ async fn the_app_header_agrees_with_the_path() {
     let world = World::new();
     let call = |app: &str| publish(json!({"topic": "t", "message": 1})).header("x-app-id", app);
     assert_eq!(world.send(call("app")).await.status, 200);
-    let answer = world.send(call("other")).await;
-    assert_eq!(
-        (answer.refusal().as_str(), answer.fields()),
-        ("400 invalid_request", vec!["X-App-Id".to_owned()])
-    );
+    for other in [call("other"), call("app").header("x-app-id", "other")] {
+        let answer = world.send(other).await;
+        assert_eq!(
+            (answer.refusal().as_str(), answer.fields()),
+            ("400 invalid_request", vec!["X-App-Id".to_owned()])
+        );
+    }
 }
 
 #[tokio::test]

@@ -74,6 +74,8 @@ async fn a_missing_or_malformed_token_is_a_401() {
         get().header("authorization", &format!("Basic {OPERATOR}")),
         get().header("authorization", "Bearer "),
         get().token("x"),
+        get().operator().token("x"),
+        get().token(OPERATOR).operator(),
         get().token(&foreign.unwrap()),
         get().token(&"x".repeat(9_000)),
     ] {
