@@ -4,7 +4,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
@@ -14,6 +14,8 @@ use realtime_proto::ids::random;
 /// Set in the writer's environment to the data directory.
 const DIRECTORY: &str = "STORE_WRITER_DIRECTORY";
 const ROUNDS: usize = 20;
+/// Kills of a first start, which makes the file within two milliseconds or so.
+const FIRST_STARTS: usize = 40;
 /// Writers of one process, so that commits share transactions.
 const WRITERS: usize = 4;
 
@@ -59,15 +61,39 @@ async fn writer_process() {
     futures_util::future::join_all(writers).await;
 }
 
-/// Starts a writer, kills it some microseconds after some acknowledgement, and answers what it acknowledged.
-fn killed_writer(directory: &Path) -> Vec<(usize, u64, u64)> {
-    let [count, after] = random::<2>();
-    let mut child = Command::new(std::env::current_exe().unwrap())
+fn start_writer(directory: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "writer_process", "--nocapture"])
         .env(DIRECTORY, directory)
         .stdout(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+/// Moments within milliseconds are meant: shorter than a sleep can be.
+fn spin(time: Duration) {
+    let moment = Instant::now() + time;
+    while Instant::now() < moment {
+        std::hint::spin_loop();
+    }
+}
+
+/// Starts a writer and kills it while it makes the store's file.
+fn killed_maker(directory: &Path) {
+    let [after] = random::<1>();
+    let mut child = start_writer(directory);
+    while std::fs::read_dir(directory).unwrap().next().is_none() {
+        std::hint::spin_loop();
+    }
+    spin(Duration::from_micros(u64::from(after) * 12));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Starts a writer, kills it some microseconds after some acknowledgement, and answers what it acknowledged.
+fn killed_writer(directory: &Path) -> Vec<(usize, u64, u64)> {
+    let [count, after] = random::<2>();
+    let mut child = start_writer(directory);
     let mut acknowledged = Vec::new();
     // The pipe is read to its end: what was printed before the kill counts.
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
@@ -79,10 +105,7 @@ fn killed_writer(directory: &Path) -> Vec<(usize, u64, u64)> {
             }
         }
         if acknowledged.len() == 1 + usize::from(count) {
-            let moment = Instant::now() + Duration::from_micros(u64::from(after) * 20);
-            while Instant::now() < moment {
-                std::hint::spin_loop();
-            }
+            spin(Duration::from_micros(u64::from(after) * 20));
             child.kill().unwrap();
         }
     }
@@ -125,4 +148,16 @@ async fn every_acknowledged_write_survives_kill_9_at_any_moment() {
         store.close().await;
     }
     assert!(acknowledged.len() >= ROUNDS);
+}
+
+#[tokio::test]
+async fn a_first_start_that_is_killed_leaves_nothing_in_the_way_of_the_next() {
+    for _ in 0..FIRST_STARTS {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().to_owned();
+        tokio::task::spawn_blocking(move || killed_maker(&path)).await.unwrap();
+        let store = EmbeddedStore::open(directory.path()).await.unwrap();
+        store.commit(vec![], vec![Op::put("a", "1")]).await.unwrap();
+        store.close().await;
+    }
 }

@@ -35,7 +35,8 @@ impl AppsService {
         let start = match request.cursor.as_str() {
             "" => Bound::Unbounded,
             cursor => Bound::Excluded(AppId::parse(cursor).map_err(|_| {
-                ApiError::new(ErrorCode::InvalidRequest, "cursor: must come from the page before")
+                let errors = document::field_error("cursor", "must be `next` of the page before");
+                ApiError { code: ErrorCode::InvalidRequest, ..errors.into() }
             })?),
         };
         let limit = match request.limit {

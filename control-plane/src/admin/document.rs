@@ -3,24 +3,35 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use realtime_proto::{ApiError, ErrorCode, timestamp};
+use realtime_proto::{ApiError, ErrorCode, FieldErrors, timestamp};
 use serde_json::Value;
 
+use super::unique::{self, NotUnique};
 use crate::store::{Entry, StoreError};
 
 /// Largest document, as in the HTTP API.
 pub(super) const MAX_BYTES: usize = 256 * 1024;
 
-/// 413 · 400.
+/// 413 · 400 · 422 where an object gives a name twice.
 pub(super) fn parse(document: &Bytes) -> Result<Value, ApiError> {
     if document.len() > MAX_BYTES {
         return Err(ApiError::new(ErrorCode::PayloadTooLarge, "a document has at most 256 KiB"));
     }
     // Of the parser's message only the place is told: the rest may quote the document, which holds secrets.
-    serde_json::from_slice(document).map_err(|e| {
-        let place = format!("line {}, column {}", e.line(), e.column());
-        ApiError::new(ErrorCode::InvalidRequest, format!("the document is not JSON: {place}"))
+    unique::from_slice(document).map_err(|error| match error {
+        NotUnique::Syntax(e) => {
+            let place = format!("line {}, column {}", e.line(), e.column());
+            ApiError::new(ErrorCode::InvalidRequest, format!("the document is not JSON: {place}"))
+        }
+        NotUnique::Twice(path) => field_error(&path, "is given twice").into(),
     })
+}
+
+/// One problem with one field.
+pub(super) fn field_error(field: &str, message: &str) -> FieldErrors {
+    let mut errors = FieldErrors::default();
+    errors.push(field, message);
+    errors
 }
 
 /// A document that the store holds.

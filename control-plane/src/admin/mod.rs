@@ -10,6 +10,7 @@ mod document;
 mod nodes;
 mod rules;
 mod settings;
+mod unique;
 
 pub use apps::AppsService;
 pub use nodes::NodesService;

@@ -76,6 +76,8 @@ async fn documents_that_do_not_fit_are_refused_with_their_fields() {
         answer(plane.apps().create(operator(wire::CreateAppRequest { document_json: bytes.into() })).await)
     };
     assert_refused(create(b"{\"name\":").await, ErrorCode::InvalidRequest, &[]);
+    let open = br#"{"adminSourceAddress":["10.0.0.0/8"],"adminSourceAddress":[]}"#;
+    assert_refused(create(open).await, ErrorCode::Unprocessable, &["adminSourceAddress"]);
     assert_refused(create(b"[]").await, ErrorCode::Unprocessable, &[""]);
     let mut wrong = app("demo");
     wrong["tier"] = json!("gold");
@@ -198,7 +200,7 @@ async fn lists_come_in_pages_ordered_by_id() {
     let exact = page("app-119".into(), 10).await.unwrap();
     assert_eq!((exact.items.len(), exact.next.as_str()), (10, ""));
     assert_eq!(page(String::new(), 5000).await.unwrap().items.len(), 130);
-    assert_refused(page("Not An Id".into(), 0).await, ErrorCode::InvalidRequest, &[]);
+    assert_refused(page("Not An Id".into(), 0).await, ErrorCode::InvalidRequest, &["cursor"]);
 }
 
 #[tokio::test]

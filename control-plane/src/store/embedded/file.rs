@@ -1,6 +1,6 @@
-//! Opening the database file: permissions, the wait for a predecessor's lock, and whose file it is.
+//! The database file: making it in one step, permissions, the wait for a predecessor's lock, and whose file it is.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -51,20 +51,74 @@ impl OpenError {
     }
 }
 
-/// Creates `directory` (mode 0700 where it is new; an existing directory is its owner's business) and opens
-/// the file in it, for its owner only, since it holds secrets.
-pub(super) fn open(directory: &Path, name: &str) -> Result<(Database, PathBuf), OpenError> {
+/// Creates `directory` (mode 0700 where it is new; an existing directory is its owner's business) and the file in
+/// it, for its owner only, since it holds secrets. Answers the file's path.
+pub(super) fn prepare(
+    directory: &Path,
+    name: &str,
+    fill: impl FnOnce(&Database) -> Result<(), redb::Error>,
+) -> Result<PathBuf, OpenError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(directory)
         .map_err(|e| OpenError::io(directory, e))?;
     let path = directory.join(name);
+    if is_absent(&path)? {
+        let handle = File::open(directory).map_err(|e| OpenError::io(directory, e))?;
+        // Held until the handle is dropped: of two processes that start at once, one makes the file.
+        lock(&handle, directory)?;
+        if is_absent(&path)? {
+            make(&path, fill)?;
+            // The new file's name must survive a power cut as its content does.
+            handle.sync_all().map_err(|e| OpenError::io(directory, e))?;
+        }
+    }
     make_private(&path).map_err(|e| OpenError::io(&path, e))?;
-    // The new file's name must survive a power cut as its content does.
-    File::open(directory).and_then(|d| d.sync_all()).map_err(|e| OpenError::io(directory, e))?;
-    let database = open_database(&path)?;
-    Ok((database, path))
+    Ok(path)
+}
+
+/// Whether there is no file, or an empty one.
+fn is_absent(path: &Path) -> Result<bool, OpenError> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(found.len() == 0),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(OpenError::io(path, e)),
+    }
+}
+
+fn lock(handle: &File, directory: &Path) -> Result<(), OpenError> {
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        match handle.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(LOCK_RETRY),
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(directory.to_owned())),
+            // redb's own lock on the file is all there is on such a file system.
+            Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Unsupported => return Ok(()),
+            Err(TryLockError::Error(e)) => return Err(OpenError::io(directory, e)),
+        }
+    }
+}
+
+/// Makes the file under another name and renames it when it is complete: redb takes a file that a killed
+/// process has begun to write for something else's, and would refuse it for ever.
+fn make(path: &Path, fill: impl FnOnce(&Database) -> Result<(), redb::Error>) -> Result<(), OpenError> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    let unfinished = PathBuf::from(unfinished);
+    match fs::remove_file(&unfinished) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(OpenError::io(&unfinished, e)),
+        Ok(()) | Err(_) => {}
+    }
+    make_private(&unfinished).map_err(|e| OpenError::io(&unfinished, e))?;
+    let database = Builder::new().create(&unfinished).map_err(|e| failure(&unfinished, e))?;
+    fill(&database).map_err(|e| match e {
+        redb::Error::Io(e) => OpenError::io(&unfinished, e),
+        other => OpenError::not_a_store(&unfinished, other),
+    })?;
+    drop(database);
+    fs::rename(&unfinished, path).map_err(|e| OpenError::io(path, e))
 }
 
 /// Leaves an (empty, if new) file that its owner alone may read.
@@ -77,21 +131,27 @@ fn make_private(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn open_database(path: &Path) -> Result<Database, OpenError> {
+/// Opens the file, once whoever has it has let go of it.
+pub(super) fn open(path: &Path) -> Result<Database, OpenError> {
     let deadline = Instant::now() + LOCK_WAIT;
     loop {
         // The integrity check reads the whole (small) file: damage shows now and as an error, not later.
-        let result =
-            Builder::new().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true).create(path);
+        let result = Builder::new().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true).open(path);
         match result {
             Ok(database) => return Ok(database),
             Err(DatabaseError::DatabaseAlreadyOpen) if Instant::now() < deadline => thread::sleep(LOCK_RETRY),
-            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::InUse(path.to_owned())),
-            // redb says "invalid data" for a file of something else.
-            Err(DatabaseError::Storage(StorageError::Io(e))) if e.kind() != io::ErrorKind::InvalidData => {
-                return Err(OpenError::io(path, e));
-            }
-            Err(e) => return Err(OpenError::not_a_store(path, e)),
+            Err(e) => return Err(failure(path, e)),
         }
+    }
+}
+
+fn failure(path: &Path, error: DatabaseError) -> OpenError {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(path.to_owned()),
+        // redb says "invalid data" for a file of something else.
+        DatabaseError::Storage(StorageError::Io(e)) if e.kind() != io::ErrorKind::InvalidData => {
+            OpenError::io(path, e)
+        }
+        other => OpenError::not_a_store(path, other),
     }
 }

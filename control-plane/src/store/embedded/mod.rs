@@ -5,6 +5,7 @@
 //! every lease found in the file gets [`RESTART_GRACE`].
 
 mod file;
+mod slot;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -12,8 +13,8 @@ mod writer;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,12 +23,13 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use parking_lot::Mutex;
 use realtime_proto::ids::{hex, random};
-use redb::{Database, ReadableDatabase as _};
+use redb::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 
 use super::{ChangeStream, Changes, Commit, Condition, Entry, LeaseId, Listing, Op, Store, StoreError};
 pub use file::OpenError;
+use slot::{Opener, Slot};
 use tables::LogLimits;
 use writer::{Request, Write, Writer};
 
@@ -54,7 +56,7 @@ pub struct EmbeddedStore {
 
 /// What an open store holds.
 struct Open {
-    database: Arc<Database>,
+    slot: Arc<Slot>,
     requests: mpsc::Sender<Request>,
     revision: watch::Receiver<u64>,
     writer: JoinHandle<()>,
@@ -85,18 +87,22 @@ impl EmbeddedStore {
     }
 
     fn open_blocking(directory: &Path, tuning: Tuning) -> Result<Self, OpenError> {
-        let (database, path) = file::open(directory, FILE)?;
-        let bad = |e: redb::Error| OpenError::not_a_store(&path, e);
-        let id = match read_facts(&database).map_err(bad)? {
-            Facts::Ours(id) => id,
-            Facts::New => create(&database).map_err(bad)?,
-            Facts::Foreign(reason) => return Err(OpenError::not_a_store(&path, reason)),
-        };
-        let (announce, revision) = watch::channel(tables::revision(&database).map_err(bad)?);
-        let leases = tables::leases(&database).map_err(bad)?;
-        let database = Arc::new(database);
+        let path = file::prepare(directory, FILE, create)?;
+        Self::start(path, Box::new(file::open), tuning)
+    }
+
+    /// Opens the file, which must exist; `open` is called again after every I/O error.
+    fn start(path: PathBuf, open: Opener, tuning: Tuning) -> Result<Self, OpenError> {
+        let slot = Arc::new(Slot::open(path, open)?);
+        let bad = |why: String| OpenError::not_a_store(slot.path(), why);
+        let database = slot.get().map_err(|e| bad(e.to_string()))?;
+        let (announce, revision) =
+            watch::channel(tables::revision(&database).map_err(|e| bad(e.to_string()))?);
+        let leases = tables::leases(&database).map_err(|e| bad(e.to_string()))?;
+        drop(database);
+        let id = slot.id().to_owned();
         let (requests, queue) = mpsc::channel(QUEUE);
-        let writing = Arc::clone(&database);
+        let writing = Arc::clone(&slot);
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || {
@@ -111,8 +117,8 @@ impl EmbeddedStore {
                     Err(error) => tracing::error!(%error, "the store's writer cannot start"),
                 }
             })
-            .map_err(|source| OpenError::Io { path, source })?;
-        let open = Open { database, requests, revision, writer };
+            .map_err(|source| OpenError::Io { path: slot.path().to_owned(), source })?;
+        let open = Open { slot, requests, revision, writer };
         Ok(Self { id, open: Mutex::new(Some(open)) })
     }
 
@@ -120,10 +126,10 @@ impl EmbeddedStore {
         self.open.lock().as_ref().map(|open| open.requests.clone()).ok_or(StoreError::Closed)
     }
 
-    fn reader(&self) -> Result<(Arc<Database>, watch::Receiver<u64>), StoreError> {
+    fn reader(&self) -> Result<(Arc<Slot>, watch::Receiver<u64>), StoreError> {
         let open = self.open.lock();
         let open = open.as_ref().ok_or(StoreError::Closed)?;
-        Ok((Arc::clone(&open.database), open.revision.clone()))
+        Ok((Arc::clone(&open.slot), open.revision.clone()))
     }
 
     async fn ask<T>(&self, request: impl FnOnce(writer::Reply<T>) -> Request) -> Result<T, StoreError> {
@@ -135,33 +141,8 @@ impl EmbeddedStore {
     }
 }
 
-enum Facts {
-    New,
-    Ours(String),
-    Foreign(String),
-}
-
-fn read_facts(database: &Database) -> Result<Facts, redb::Error> {
-    let txn = database.begin_read()?;
-    let facts = match txn.open_table(tables::FACTS) {
-        Ok(facts) => facts,
-        Err(redb::TableError::TableDoesNotExist(_)) if txn.list_tables()?.next().is_none() => {
-            return Ok(Facts::New);
-        }
-        Err(redb::TableError::TableDoesNotExist(_)) => {
-            return Ok(Facts::Foreign("it is a database of another program".into()));
-        }
-        Err(e) => return Err(e.into()),
-    };
-    match (facts.get("format")?, facts.get("store_id")?) {
-        (Some(format), Some(id)) if format.value() == FORMAT => Ok(Facts::Ours(id.value().to_owned())),
-        (Some(format), _) => Ok(Facts::Foreign(format!("its format is {:?}, not {FORMAT}", format.value()))),
-        (None, _) => Ok(Facts::Foreign("it does not name its format".into())),
-    }
-}
-
-/// Makes the tables and the store's id, in one transaction: a crash leaves all or nothing.
-fn create(database: &Database) -> Result<String, redb::Error> {
+/// Makes the tables and the store's id.
+fn create(database: &Database) -> Result<(), redb::Error> {
     let id = hex(&random::<16>());
     let txn = database.begin_write()?;
     tables::create(&txn)?;
@@ -171,15 +152,15 @@ fn create(database: &Database) -> Result<String, redb::Error> {
         facts.insert("store_id", id.as_str())?;
     }
     txn.commit()?;
-    Ok(id)
+    Ok(())
 }
 
 /// Runs a read on a thread that may block.
 async fn read<T: Send + 'static>(
-    database: Arc<Database>,
+    slot: Arc<Slot>,
     work: impl FnOnce(&Database) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    spawn_blocking(move || work(&database))
+    spawn_blocking(move || work(&*slot.get()?))
         .await
         .unwrap_or_else(|_| Err(StoreError::Failed("a read did not finish".into())))
 }
@@ -201,10 +182,10 @@ impl Store for EmbeddedStore {
     }
 
     async fn watch(&self, prefix: &str, from: u64) -> Result<ChangeStream, StoreError> {
-        let (database, revision) = self.reader()?;
+        let (slot, revision) = self.reader()?;
         let watcher = Watcher {
             // Weak: an idle watch must not keep the file open after `close`.
-            database: Arc::downgrade(&database),
+            slot: Arc::downgrade(&slot),
             revision,
             prefix: prefix.into(),
             next: from,
@@ -232,8 +213,8 @@ impl Store for EmbeddedStore {
     }
 
     async fn close(&self) {
-        let Some(Open { database, requests, revision, writer }) = self.open.lock().take() else { return };
-        drop((database, requests, revision));
+        let Some(Open { slot, requests, revision, writer }) = self.open.lock().take() else { return };
+        drop((slot, requests, revision));
         if spawn_blocking(move || writer.join()).await.is_ok_and(|joined| joined.is_err()) {
             tracing::error!("the store's writer has panicked");
         }
@@ -249,7 +230,7 @@ impl fmt::Debug for EmbeddedStore {
 /// A watch: reads the log whenever the writer has announced a revision. Because the log is the source, a slow
 /// reader costs no memory and loses nothing; if it is slower than the log is long, it is told so.
 struct Watcher {
-    database: std::sync::Weak<Database>,
+    slot: Weak<Slot>,
     revision: watch::Receiver<u64>,
     prefix: Arc<str>,
     next: u64,
@@ -272,9 +253,9 @@ impl Watcher {
             if let Some(changes) = self.ready.pop_front() {
                 return Ok(changes);
             }
-            let database = self.database.upgrade().ok_or(StoreError::Closed)?;
+            let slot = self.slot.upgrade().ok_or(StoreError::Closed)?;
             let (prefix, from) = (Arc::clone(&self.prefix), self.next);
-            match read(database, move |db| tables::changes(db, &prefix, from, WATCH_BATCH)).await? {
+            match read(slot, move |db| tables::changes(db, &prefix, from, WATCH_BATCH)).await? {
                 Some(items) => {
                     self.next = items.last().map_or(from, |last| last.revision + 1);
                     self.ready = items.into();

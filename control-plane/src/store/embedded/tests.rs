@@ -1,11 +1,15 @@
 //! The contract suite on the embedded backend, and what only a file can get wrong.
 
-use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use std::{fs, io};
 
 use futures_util::StreamExt as _;
+use redb::StorageBackend;
+use redb::backends::FileBackend;
 use tempfile::TempDir;
 
 use super::{EmbeddedStore, FILE, OpenError, RESTART_GRACE, Tuning};
@@ -190,4 +194,89 @@ async fn commits_that_wait_together_get_a_revision_each() {
     }
     revisions.sort_unstable();
     assert_eq!(revisions, (1..=200).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn stores_that_are_made_at_once_are_one() {
+    let directory = TempDir::new().unwrap();
+    // What a killed first start has left.
+    fs::write(directory.path().join(format!("{FILE}.new")), vec![0; 70_000]).unwrap();
+    let opened = (0..4).map(|_| async {
+        let store = EmbeddedStore::open(directory.path()).await.unwrap();
+        let id = store.id().to_owned();
+        store.close().await;
+        id
+    });
+    let ids = futures_util::future::join_all(opened).await;
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+/// A disk that can be full.
+#[derive(Debug)]
+struct Disk {
+    file: FileBackend,
+    full: Arc<AtomicBool>,
+}
+
+impl Disk {
+    fn room(&self) -> io::Result<()> {
+        if self.full.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.room().and_then(|()| self.file.set_len(len))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.room().and_then(|()| self.file.write(offset, data))
+    }
+}
+
+#[tokio::test]
+async fn a_store_on_a_full_disk_goes_on_once_there_is_room() {
+    let (store, directory) = fresh().await;
+    put(&store, "kept", b"1".to_vec()).await;
+    store.close().await;
+    let full = Arc::new(AtomicBool::new(false));
+    let disk = Arc::clone(&full);
+    let open = move |path: &Path| {
+        let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let disk = Disk { file: FileBackend::new(file).unwrap(), full: Arc::clone(&disk) };
+        redb::Builder::new()
+            .create_with_backend(disk)
+            .map_err(|e| OpenError::NotAStore { path: path.to_owned(), reason: e.to_string() })
+    };
+    let tuning = Tuning { log: SMALL_LOG, restart_grace: RESTART_GRACE };
+    let store = EmbeddedStore::start(directory.path().join(FILE), Box::new(open), tuning).unwrap();
+    let mut watch = store.watch("new", 2).await.unwrap();
+    full.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        let refused = store.commit(vec![], vec![Op::put("lost", vec![0; 100_000])]).await;
+        assert!(matches!(refused, Err(StoreError::Failed(_))), "{refused:?}");
+    }
+    full.store(false, Ordering::SeqCst);
+    let written = async {
+        while store.commit(vec![], vec![Op::put("new", "1")]).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), written).await.unwrap();
+    assert_eq!(store.get("kept").await.unwrap().unwrap().value, "1");
+    assert!(store.get("lost").await.unwrap().is_none());
+    assert_eq!(watch.next().await.unwrap().unwrap().events.len(), 1);
 }

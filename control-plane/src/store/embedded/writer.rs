@@ -1,15 +1,16 @@
 //! The one thread that writes: it owns the leases, gathers waiting commits into one durable transaction, and
-//! answers only what is on disk. A failed transaction fails all its commits; the thread goes on.
+//! answers only what is on disk. A failed transaction fails all its commits; the file is then opened anew, since redb
+//! does nothing more after an I/O error, and the thread goes on.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use realtime_proto::ids::random;
-use redb::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::slot::Slot;
 use super::tables::{self, LogLimits};
 use crate::store::{Commit, Condition, LeaseId, Op, StoreError};
 
@@ -17,6 +18,9 @@ use crate::store::{Commit, Condition, LeaseId, Op, StoreError};
 const BATCH: usize = 64;
 /// When a lease's keys could not be deleted.
 const EXPIRY_RETRY: Duration = Duration::from_secs(1);
+
+/// Between attempts to open the file again. Short: nothing can be read or written meanwhile.
+const REOPEN_RETRY: Duration = Duration::from_secs(1);
 
 /// Where a call's answer goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -44,17 +48,19 @@ struct Lease {
 
 /// The state of the writer thread.
 pub(super) struct Writer {
-    database: Arc<Database>,
+    slot: Arc<Slot>,
     limits: LogLimits,
     leases: HashMap<LeaseId, Lease>,
     /// Tells watches that there is something new on disk.
     revision: watch::Sender<u64>,
+    /// When to try to open the file again; `None`: it is open.
+    reopen_at: Option<Instant>,
 }
 
 impl Writer {
     /// `found` are leases of keys in the file: their holders get `grace` to show up.
     pub(super) fn new(
-        database: Arc<Database>,
+        slot: Arc<Slot>,
         limits: LogLimits,
         found: Vec<LeaseId>,
         grace: Duration,
@@ -62,7 +68,7 @@ impl Writer {
     ) -> Self {
         let lease = Lease { ttl: grace, deadline: Instant::now() + grace };
         let leases = found.into_iter().map(|id| (id, lease)).collect();
-        Self { database, limits, leases, revision }
+        Self { slot, limits, leases, revision, reopen_at: None }
     }
 
     /// Works until every sender of `requests` is gone and the queue is empty.
@@ -78,6 +84,9 @@ impl Writer {
                     _ => self.run_batch(batch.drain(..)),
                 },
                 () = sleep_until(expiry.unwrap_or_else(Instant::now)), if expiry.is_some() => self.expire(),
+                () = sleep_until(self.reopen_at.unwrap_or_else(Instant::now)), if self.reopen_at.is_some() => {
+                    self.reopen();
+                }
             }
         }
     }
@@ -111,19 +120,11 @@ impl Writer {
 
     /// One transaction for all of them, then their answers.
     fn write(&mut self, writes: Vec<Write>) {
-        let result = tables::transact(&self.database, self.limits, |batch| {
-            writes.iter().map(|write| apply(batch, &self.leases, write)).collect::<Result<Vec<_>, _>>()
-        });
-        let outcomes = match result {
-            Ok((outcomes, revision)) => {
-                self.announce(revision);
-                outcomes
-            }
-            Err(error) => {
-                tracing::error!(%error, "a transaction of the store failed");
-                vec![Err(tables::failed(error)); writes.len()]
-            }
-        };
+        let outcomes = self
+            .transact(|batch, leases| {
+                writes.iter().map(|write| apply(batch, leases, write)).collect::<Result<Vec<_>, _>>()
+            })
+            .unwrap_or_else(|error| vec![Err(error); writes.len()]);
         for (write, outcome) in writes.into_iter().zip(outcomes) {
             match write {
                 Write::Commit { reply, .. } => answer(reply, outcome),
@@ -142,20 +143,54 @@ impl Writer {
         let now = Instant::now();
         let due: Vec<LeaseId> =
             self.leases.iter().filter(|(_, l)| l.deadline <= now).map(|(id, _)| *id).collect();
-        let result = tables::transact(&self.database, self.limits, |batch| {
-            due.iter().try_for_each(|lease| batch.end_lease(*lease).map(|_| ()))
-        });
+        let ended =
+            self.transact(|batch, _| due.iter().try_for_each(|lease| batch.end_lease(*lease).map(|_| ())));
+        if ended.is_ok() {
+            self.leases.retain(|id, _| !due.contains(id));
+        } else {
+            for lease in self.leases.values_mut().filter(|l| l.deadline <= now) {
+                lease.deadline = now + EXPIRY_RETRY;
+            }
+        }
+    }
+
+    /// Runs one transaction and announces what it has made.
+    fn transact<T>(
+        &mut self,
+        work: impl FnOnce(&mut tables::Batch<'_>, &HashMap<LeaseId, Lease>) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        let database = self.slot.get()?;
+        let result = tables::transact(&database, self.limits, |batch| work(batch, &self.leases));
+        drop(database);
         match result {
-            Ok(((), revision)) => {
-                self.leases.retain(|id, _| !due.contains(id));
+            Ok((outcome, revision)) => {
                 self.announce(revision);
+                Ok(outcome)
             }
             Err(error) => {
-                tracing::error!(%error, "expired leases could not be ended");
-                for lease in self.leases.values_mut().filter(|l| l.deadline <= now) {
-                    lease.deadline = now + EXPIRY_RETRY;
-                }
+                tracing::error!(%error, "a transaction of the store failed");
+                self.reopen();
+                Err(tables::failed(error))
             }
+        }
+    }
+
+    /// Opens the file anew; if that fails, tries again soon.
+    fn reopen(&mut self) {
+        match self.slot.reopen() {
+            Ok(()) => {
+                tracing::info!("the store's file is open again");
+                self.reopen_at = None;
+            }
+            Err(error) => {
+                tracing::error!(%error, "the store's file cannot be opened again");
+                self.reopen_at = Some(Instant::now() + REOPEN_RETRY);
+                return;
+            }
+        }
+        // The transaction may be on disk although it failed.
+        if let Ok(Ok(revision)) = self.slot.get().map(|database| tables::revision(&database)) {
+            self.announce(revision);
         }
     }
 
