@@ -174,9 +174,17 @@ impl Hub {
 
     /// Draws the consequences of a write: watches a blocked socket, judges the cap, ends the broken, and hangs up
     /// on a closing connection whose last frame is out. `false` when the connection ends.
-    fn settle(&mut self, index: u32, flushed: Flushed) -> bool {
+    ///
+    /// What came while the socket was blocked was never offered to it, and its reader may have caught up within this
+    /// turn: a backlog over the cap is offered once more, and what is refused then counts.
+    fn settle(&mut self, index: u32, mut flushed: Flushed) -> bool {
+        let cap = self.table.settings.limits.max_unsent_bytes as usize;
         let Some(token) = self.connections.token(index) else { return false };
         let Some(connection) = self.connections.get_mut(index) else { return false };
+        let is_open = !matches!(connection.phase, Phase::Closing { .. });
+        if is_open && cap != 0 && connection.output.unsent() > cap {
+            flushed = connection.output.write_backlog(&connection.socket, &mut self.cells);
+        }
         if flushed == Flushed::Broken {
             self.end(index, Ending::Gone);
             return false;
@@ -190,13 +198,12 @@ impl Hub {
             }
             connection.watched_writable = blocked;
         }
-        if let Phase::Closing { .. } = connection.phase {
+        if !is_open {
             if !blocked {
                 self.hang_up(index);
             }
             return false;
         }
-        let cap = self.table.settings.limits.max_unsent_bytes as usize;
         if blocked && cap != 0 && connection.output.unsent() > cap {
             self.end(index, Ending::Close(realtime_proto::CloseCode::SlowConsumer));
             return false;

@@ -343,6 +343,33 @@ mod tests {
     }
 
     #[test]
+    fn what_piled_up_behind_a_socket_that_was_blocked_is_taken_once_its_reader_has_caught_up() {
+        let (server, mut client) = pair();
+        let (mut turn, mut output, mut cells) = (Turn::new(), Output::new(), Cells::default());
+        let mut put = |output: &mut Output, cells: &mut Cells| {
+            let frame = turn.add(Bytes::from(vec![7; 10_000]));
+            turn.enqueue(1, output, frame);
+            let dirty = turn.take_dirty();
+            let flushed = turn.write(output, &server, cells);
+            turn.end(dirty);
+            flushed
+        };
+        while put(&mut output, &mut cells) == Flushed::All {}
+        let mut taken = vec![0; cells.bytes_sent as usize];
+        client.read_exact(&mut taken).expect("what the socket took");
+        for _ in 0..7 {
+            assert_eq!(
+                put(&mut output, &mut cells),
+                Flushed::Blocked,
+                "only readiness or the cap asks the socket again"
+            );
+        }
+        assert!(output.unsent() > 65_536);
+        assert_eq!(output.write_backlog(&server, &mut cells), Flushed::All);
+        assert!(!output.is_blocked());
+    }
+
+    #[test]
     fn equal_lists_are_gathered_once_and_written_with_one_call_each() {
         let (a, mut from_a) = pair();
         let (b, mut from_b) = pair();
