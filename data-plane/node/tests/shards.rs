@@ -359,6 +359,30 @@ fn the_policy_replace_closes_the_oldest_at_once() {
 }
 
 #[test]
+fn a_replaced_connection_is_reported_gone_before_its_successor_is_reported_connected() {
+    let mut node = Node::start(2);
+    node.app(json!({"connectionLimitPolicy": "replace", "enableWebSocketInboundTopic": true}));
+    let mut backend = node.client("backend");
+    backend.subscribe("secure/inbound");
+    for _ in 0..5 {
+        let old = node.client("s");
+        let _new = node.client("s");
+        let events: Vec<Value> = (0..3).map(|_| backend.json()["data"].take()).collect();
+        let statuses: Vec<&Value> = events.iter().map(|event| &event["payload"]["status"]).collect();
+        assert_eq!(statuses, ["connected", "disconnected", "connected"]);
+        let id = |n: usize| &events[n]["client"]["connectionId"];
+        assert!(id(0) == id(1) && id(1) != id(2));
+        drop(old);
+        let app = node.publication("t", "0").app;
+        node.shards.publish(node.publication("priv/backend", "0")).expect("published");
+        assert_eq!(backend.json()["topic"], "priv/backend", "nothing is reported twice");
+        let closing = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        closing.block_on(node.shards.disconnect(&app, Target::Subject("s".into()))).expect("closed");
+        assert_eq!(backend.json()["data"]["payload"]["status"], "disconnected");
+    }
+}
+
+#[test]
 fn an_idle_connection_is_pinged_then_closed_with_4010() {
     let mut node = Node::start(1);
     node.settings(json!({"limits": {"idleTimeoutSeconds": 1}}));
@@ -367,6 +391,46 @@ fn an_idle_connection_is_pinged_then_closed_with_4010() {
     client.send_raw(0x8a, b"");
     assert_eq!(client.frame().0, 0x89, "an answer buys time");
     assert_eq!(client.close_code(), 4010);
+}
+
+#[test]
+fn an_idle_limit_that_was_lifted_holds_again_when_it_is_set_again() {
+    let mut node = Node::start(1);
+    node.settings(json!({"limits": {"idleTimeoutSeconds": 1}}));
+    let mut client = node.client("s");
+    assert_eq!(client.frame().0, 0x89);
+    node.settings(json!({"limits": {"idleTimeoutSeconds": 0}}));
+    let mut second = node.arrive(Some("s"), false);
+    assert_eq!(client.frame().0, 0x89, "the probe");
+    client.send_raw(0x8a, b"");
+    assert_eq!(second.close_code(), 4009);
+    // The time at which it would have been closed passes: a holder that does not answer is given longer.
+    let mut quiet = node.client("quiet");
+    let mut next = node.arrive(Some("quiet"), false);
+    assert_eq!(next.json()["messageType"], "welcome", "the probe took two seconds");
+    assert_eq!(quiet.close_code(), 4010);
+    assert_eq!(node.shards.open_sessions(), 2, "nobody was closed for being idle");
+
+    node.settings(json!({"limits": {"idleTimeoutSeconds": 1}}));
+    assert_eq!(client.close_code(), 4010);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_drain_changes_the_pace_and_both_wait_for_the_last_session() {
+    let node = Node::start(1);
+    let mut client = node.client("s");
+    let shards = node.shards.clone();
+    let slow = tokio::spawn(async move { shards.drain(Duration::from_secs(3600)).await });
+    // An arrival is turned away once the drain is under way; before, it is a session that the drain closes.
+    while node.arrive(None, false).frame().0 != 0x88 {}
+    let shards = node.shards.clone();
+    let fast = tokio::spawn(async move { shards.drain(Duration::ZERO).await });
+    assert_eq!(client.close_code(), 1001);
+    assert!(!slow.is_finished() && !fast.is_finished(), "the client has not hung up");
+    drop(client);
+    slow.await.expect("drained");
+    fast.await.expect("drained");
+    assert_eq!(node.shards.open_sessions(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -127,6 +127,9 @@ impl Hub {
             for &holder in &holders[limit - 1..] {
                 self.refuse_subject(holder);
             }
+            // They leave before the newcomer comes: whoever follows presence by subject reads it as online last, and
+            // their topics make room for its own.
+            self.reap();
             return Verdict::Welcome;
         }
         let waiting = self.waiting.iter().filter(|t| self.waits_for(t.index, oldest)).count();

@@ -26,8 +26,9 @@ pub(super) struct Drain {
     closed: usize,
     /// The next index to look at.
     cursor: u32,
-    /// Dropped when nothing is left, or when the drain is called off: either way the waiter goes on.
-    done: Option<oneshot::Sender<()>>,
+    /// Dropped when nothing is left, or when the drain is called off: either way the waiters go on.
+    /// Several where a drain was asked for while one was under way.
+    done: Vec<oneshot::Sender<()>>,
 }
 
 impl Drain {
@@ -150,7 +151,7 @@ impl Hub {
         if self.connections.len() == 0
             && let Some(drain) = &mut self.drain
         {
-            drain.done = None;
+            drain.done.clear();
         }
     }
 
@@ -220,7 +221,9 @@ impl Hub {
 
     fn look_at(&mut self, token: Token, tick: u64) {
         let index = token.index;
-        let Some(connection) = self.connections.get(index).filter(|c| c.check_at == tick) else { return };
+        let Some(connection) = self.connections.get_mut(index).filter(|c| c.check_at == tick) else { return };
+        // The entry is used up. What is not entered again has none, until a change of the settings brings one.
+        connection.check_at = 0;
         match &connection.phase {
             Phase::Closing { .. } => self.end(index, Ending::Gone),
             // The holder has not answered in time: it is dead.
@@ -300,13 +303,18 @@ impl Hub {
     /// Starts to close every session, spread evenly over the time.
     pub(super) fn start_drain(&mut self, over: Duration, done: oneshot::Sender<()>) {
         let total = self.connections.len();
+        // Whoever waits for an earlier drain waits for the same end, at the new pace.
+        let mut waiters = self.drain.take().map_or_else(Vec::new, |earlier| earlier.done);
+        if total > 0 {
+            waiters.push(done);
+        }
         self.drain = Some(Drain {
             started_ms: self.now_ms,
             over_ms: over.as_millis() as u64,
             total,
             closed: 0,
             cursor: 0,
-            done: (total > 0).then_some(done),
+            done: waiters,
         });
     }
 
@@ -325,8 +333,8 @@ impl Hub {
         let from = drain.cursor;
         let next: Vec<u32> = self
             .connections
-            .iter()
-            .filter(|(i, c)| *i >= from && c.ending.is_none())
+            .iter_from(from)
+            .filter(|(_, c)| c.ending.is_none())
             .map(|(i, _)| i)
             .take(missing)
             .collect();

@@ -94,10 +94,18 @@ impl<T> Slab<T> {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        self.iter_from(0)
+    }
+
+    /// Values from an index on; what comes before costs nothing.
+    pub(super) fn iter_from(&self, from: u32) -> impl Iterator<Item = (u32, &T)> {
+        let chunk = from as usize / CHUNK;
         self.chunks
             .iter()
+            .skip(chunk)
             .flat_map(|chunk| chunk.iter())
-            .zip(0..)
+            .zip((chunk * CHUNK) as u32..)
+            .skip(from as usize % CHUNK)
             .filter_map(|(entry, index)| Some((index, entry.value.as_ref()?)))
     }
 
@@ -151,5 +159,9 @@ mod tests {
         slab.remove(500);
         assert_eq!(slab.len(), 999);
         assert!(slab.iter().map(|(i, v)| (i as i32, *v)).eq((0..1000).filter(|i| *i != 500).map(|i| (i, i))));
+        for from in [0, 1, 255, 256, 499, 500, 999, 1000, 1023, 1024, 5000] {
+            let expected = slab.iter().filter(|(i, _)| *i >= from);
+            assert!(slab.iter_from(from).eq(expected), "{from}");
+        }
     }
 }
