@@ -9,7 +9,7 @@ use realtime_proto::{ApiError, AppConfig, AppId, ErrorCode};
 use tonic::{Request, Response, Status};
 use wire::apps_server::Apps;
 
-use super::caller::{audit, no_such_app, of_app, operator, permit};
+use super::caller::{audit, audit_read, no_such_app, of_app, operator, permit};
 use super::change::{self, Written};
 use super::{document, rules};
 use crate::shared::Shared;
@@ -83,14 +83,15 @@ impl Apps for AppsService {
         &self,
         request: Request<wire::ListAppsRequest>,
     ) -> Result<Response<wire::ListAppsResponse>, Status> {
-        operator(&self.shared, &request)?;
-        Ok(Response::new(self.page(request.get_ref())?))
+        let caller = operator(&self.shared, &request)?;
+        audit_read(&caller, "Apps.List", "", self.page(request.get_ref())).map(Response::new)
     }
 
     async fn get(&self, request: Request<wire::GetAppRequest>) -> Result<Response<wire::App>, Status> {
         let (caller, app) = of_app(&self.shared, &request, &request.get_ref().app_id).await?;
-        permit(&caller, &app, Action::ManageApplication)?;
-        Ok(Response::new(public(&app.config, app.version)))
+        let result = permit(&caller, &app, Action::ManageApplication);
+        let result = result.map(|()| public(&app.config, app.version));
+        audit_read(&caller, "Apps.Get", &request.get_ref().app_id, result).map(Response::new)
     }
 
     async fn create(&self, request: Request<wire::CreateAppRequest>) -> Result<Response<wire::App>, Status> {

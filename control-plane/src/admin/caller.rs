@@ -13,7 +13,7 @@ use crate::shared::Shared;
 /// The caller of a call that only operators may make.
 pub(super) fn operator<T>(shared: &Shared, request: &Request<T>) -> Result<Caller, ApiError> {
     match known(request) {
-        Some(caller @ (Caller::Operator { .. } | Caller::Cluster)) => Ok(caller),
+        Some(caller @ (Caller::Operator { .. } | Caller::Cluster { .. })) => Ok(caller),
         Some(Caller::App { .. }) => {
             Err(ApiError::new(ErrorCode::PermissionDenied, "only an operator may do this"))
         }
@@ -48,6 +48,20 @@ pub(super) fn no_such_app() -> ApiError {
     ApiError::new(ErrorCode::AppNotFound, "no such application")
 }
 
+/// One line in the audit log for a read, where an operator asks: their tokens pass every check, so all that they
+/// do is noted. Applications' own reads are not; services poll.
+pub(super) fn audit_read<T>(
+    caller: &Caller,
+    call: &'static str,
+    subject: &str,
+    result: Result<T, ApiError>,
+) -> Result<T, Status> {
+    match caller {
+        Caller::Operator { .. } => audit(caller, call, subject, result),
+        Caller::App { .. } | Caller::Cluster => Ok(result?),
+    }
+}
+
 /// One line in the audit log for every write that was asked for, and the answer. No document, no token.
 pub(super) fn audit<T>(
     caller: &Caller,
@@ -59,7 +73,7 @@ pub(super) fn audit<T>(
     let (kind, name) = match caller {
         Caller::Operator { name } => ("operator", &**name),
         Caller::App { identity, .. } => ("app", identity.subject.as_deref().unwrap_or_default()),
-        Caller::Cluster => ("cluster", ""),
+        Caller::Cluster { .. } => ("cluster", ""),
     };
     tracing::info!(target: "audit", kind, name, call, subject, outcome);
     Ok(result?)

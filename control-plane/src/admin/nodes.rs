@@ -5,7 +5,7 @@ use realtime_proto::{ApiError, ErrorCode};
 use tonic::{Request, Response, Status};
 use wire::nodes_server::Nodes;
 
-use super::caller::{audit, operator};
+use super::caller::{audit, audit_read, operator};
 use crate::registry::{Command, NotSent};
 use crate::shared::Shared;
 
@@ -57,8 +57,9 @@ impl Nodes for NodesService {
         &self,
         request: Request<wire::ListNodesRequest>,
     ) -> Result<Response<wire::ListNodesResponse>, Status> {
-        operator(&self.shared, &request)?;
-        Ok(Response::new(wire::ListNodesResponse { items: self.items() }))
+        let caller = operator(&self.shared, &request)?;
+        let nodes = wire::ListNodesResponse { items: self.items() };
+        audit_read(&caller, "Nodes.List", "", Ok(nodes)).map(Response::new)
     }
 
     async fn drain(

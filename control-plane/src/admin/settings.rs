@@ -6,7 +6,7 @@ use realtime_proto::{ApiError, ErrorCode, Settings};
 use tonic::{Request, Response, Status};
 use wire::settings_server;
 
-use super::caller::{audit, operator};
+use super::caller::{audit, audit_read, operator};
 use super::change::{commit, contended, settings};
 use super::document;
 use crate::keys;
@@ -77,12 +77,12 @@ impl settings_server::Settings for SettingsService {
         &self,
         request: Request<wire::GetSettingsRequest>,
     ) -> Result<Response<wire::SettingsDocument>, Status> {
-        operator(&self.shared, &request)?;
+        let caller = operator(&self.shared, &request)?;
         let entry = self.shared.model.read().settings.clone();
-        let entry =
-            entry.ok_or_else(|| ApiError::new(ErrorCode::Unavailable, "there are no settings yet"))?;
-        let document_json = entry.document.clone();
-        Ok(Response::new(wire::SettingsDocument { version: entry.version, document_json }))
+        let result = entry
+            .map(|e| wire::SettingsDocument { version: e.version, document_json: e.document.clone() })
+            .ok_or_else(|| ApiError::new(ErrorCode::Unavailable, "there are no settings yet"));
+        audit_read(&caller, "Settings.Get", "settings", result).map(Response::new)
     }
 
     async fn replace(

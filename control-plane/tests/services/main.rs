@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod apps;
+mod audit;
 mod discovery;
 mod node;
 mod nodes;
