@@ -59,12 +59,17 @@ impl State {
         self.log_floor = listing.revision;
         for entry in listing.entries {
             let Some(subject) = Subject::of(&entry.key) else { continue };
-            if let Subject::App(id) = &subject
-                && let Some((id, held)) = before.apps.remove_entry(id.as_str())
-            {
-                self.apps.insert(id, held);
-            }
+            self.keep(&subject, &mut before);
             self.put(&subject, &entry);
+        }
+    }
+
+    /// Takes over what is held of a subject, which stays if the listing's document is not usable.
+    fn keep(&mut self, subject: &Subject, before: &mut Self) {
+        match subject {
+            Subject::App(id) => self.apps.extend(before.apps.remove_entry(id.as_str())),
+            Subject::Settings => self.settings = before.settings.take(),
+            Subject::Node(id) => self.members.extend(before.members.remove_entry(id)),
         }
     }
 

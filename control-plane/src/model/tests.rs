@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
-use realtime_proto::AppConfig;
+use realtime_proto::{AppConfig, Settings};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -95,6 +95,17 @@ fn a_new_listing_drops_what_is_gone_and_keeps_what_is_the_same() {
     assert_eq!(state.apps.keys().map(|id| id.as_str()).collect::<Vec<_>>(), ["new", "same"]);
     assert!(Arc::ptr_eq(&before, &state.apps["same"]));
     assert_eq!(state.changed_since(2), None);
+}
+
+#[test]
+fn a_new_listing_with_documents_that_do_not_validate_leaves_the_last_good_ones() {
+    let mut state = State::default();
+    state.apply(&put(1, keys::SETTINGS.into(), Settings::default().to_json().to_string()));
+    state.apply(&put(2, keys::app("a"), stored("a", "good")));
+    let bad = [keys::SETTINGS.to_owned(), keys::app("a")].map(|key| entry(key, "not JSON".into(), 3));
+    state.replace(Listing { revision: 3, entries: bad.into() });
+    assert_eq!(state.settings.as_ref().map(|settings| settings.version), Some(1));
+    assert_eq!(state.apps["a"].app.config.description, "good");
 }
 
 /// A store whose first watch has fallen behind.
