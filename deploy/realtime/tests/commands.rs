@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 
 use support::{fail, home, realtime, succeed};
@@ -39,6 +40,13 @@ fn every_problem_of_the_configuration_is_told_at_once_with_status_2() {
         assert!(said.contains(part), "{part}\n{said}");
     }
     assert!(!home.path().join("realtime-data").exists());
+}
+
+#[test]
+fn a_variable_that_is_not_text_is_a_problem_and_not_the_default() {
+    let bytes = std::ffi::OsStr::from_bytes(b"127.0.0.1:\xff");
+    let said = fail(realtime().args(["serve", "--data-dir", "/dev/null"]).env("REALTIME_LISTEN", bytes), 2);
+    assert!(said.contains("REALTIME_LISTEN: is not UTF-8"), "{said}");
 }
 
 #[test]

@@ -5,10 +5,10 @@ mod support;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use realtime_client::{Channel, ErrorCode, PubSubClient};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::{Server, eventually, fail, follow, home, realtime, succeed};
 
@@ -158,8 +158,9 @@ fn a_port_in_use_is_told_by_its_flag() {
 #[test]
 fn a_stop_drains_and_a_second_signal_does_not_wait() {
     let home = home();
-    let mut server = Server::start(home.path(), &["--demo", "--drain-seconds", "600"]);
-    let mut following = follow(&server, &["sub", "demo", "t"]);
+    // One shard, two sessions: a shard closes its first session at once and the second at the end.
+    let mut server = Server::start(home.path(), &["--demo", "--drain-seconds", "600", "--shards", "1"]);
+    let following = [(); 2].map(|()| follow(&server, &["sub", "demo", "t"]));
     assert_eq!(server.probe("/readyz"), 200);
     server.signal(Signal::TERM);
     eventually("draining", || (server.probe("/readyz") == 503).then_some(()));
@@ -168,8 +169,41 @@ fn a_stop_drains_and_a_second_signal_does_not_wait() {
     assert!(said.contains("closed"), "{said}");
     server.signal(Signal::INT);
     assert_eq!(server.end().code(), Some(1));
-    following.kill().unwrap();
-    following.wait().unwrap();
+    for mut child in following {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+/// Whether a process has taken SIGTERM over from the system.
+fn catches_sigterm(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << (Signal::TERM.as_raw() - 1)) != 0
+}
+
+#[test]
+fn a_stop_during_the_start_is_a_stop() {
+    let home = home();
+    // The second process waits for the store, which the first does not give up.
+    let _server = Server::start(home.path(), &[]);
+    let mut second = realtime();
+    second.args(["serve", "--listen", "127.0.0.1:0", "--grpc-listen", "off", "--admin-listen", "off"]);
+    second.args(["--data-dir", "data"]).current_dir(home.path()).stderr(Stdio::null());
+    let mut second = second.spawn().unwrap();
+    eventually("signals are handled", || catches_sigterm(second.id()).then_some(()));
+    kill_process(Pid::from_raw(i32::try_from(second.id()).unwrap()).unwrap(), Signal::TERM).unwrap();
+    let status = eventually("the end", || second.try_wait().unwrap());
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn metrics_count_the_tokens_that_were_verified() {
+    let home = home();
+    let server = Server::start(home.path(), &["--demo"]);
+    succeed(&mut server.client(&["pub", "demo", "t", "x"]));
+    let metrics = server.admin("/metrics");
+    assert!(metrics.contains("realtime_tokens_verified_total 1\n"), "{metrics}");
 }
 
 #[test]

@@ -39,7 +39,14 @@ impl Layers {
         let env = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let read = |path: &str| std::fs::read_to_string(path).map_err(|e| e.to_string());
-        Self::from_parts(config, known, unknown, env, read)
+        let mut layers = Self::from_parts(config, known, unknown, env, read);
+        // Left out above; without a word, the default would take the place of what was meant.
+        let unreadable = std::env::vars_os()
+            .filter(|(_, value)| value.to_str().is_none())
+            .filter_map(|(name, _)| name.into_string().ok())
+            .filter(|name| known.iter().any(|flag| variable(flag) == *name));
+        layers.problems.extend(unreadable.map(|name| Problem(format!("{name}: is not UTF-8"))));
+        layers
     }
 
     pub(super) fn from_parts(

@@ -82,19 +82,6 @@ impl App {
     /// Serves until a signal, then drains.
     pub(super) async fn run(mut self, mut signals: Signals) -> Result<(), Failure> {
         self.serve();
-        let addresses = self.listeners.addresses;
-        let demo = match &self.demo {
-            Some(demo) => Some(demo.prepare(&self.control.apps_service(), &self.node, &addresses).await?),
-            None => None,
-        };
-        if let Some(text) = demo {
-            // A closed standard output is no reason not to serve.
-            let _ = writeln!(std::io::stdout(), "{text}");
-        }
-        if let Some(path) = &self.ready_file {
-            ready::write(path, &addresses)?;
-        }
-        tracing::info!("serving on {addresses}");
         let ended = self.until_stopped(&mut signals).await;
         if ended.is_ok() {
             tokio::select! {
@@ -115,7 +102,7 @@ impl App {
         let pubsub = PubSubService::new(Arc::clone(&self.node.shards), Arc::clone(&self.gate));
         let door = self.front_door(pubsub.clone());
         if let Some(listener) = self.listeners.admin.take() {
-            let served = admin_listener(&self.node, &door).serve(listener, self.tasks.stopping());
+            let served = admin_listener(&self.node, &door, &self.gate).serve(listener, self.tasks.stopping());
             self.tasks.spawn("admin listener", served);
         }
         if let Some(listener) = self.listeners.public.take() {
@@ -143,8 +130,30 @@ impl App {
         FrontDoor::new(shards, gate, in_force, draining).with_fallback(fallback::gateway(router))
     }
 
+    /// Prepares the demo and tells whoever waits that the ports are served.
+    async fn announce(&self) -> Result<(), Failure> {
+        let addresses = self.listeners.addresses;
+        if let Some(demo) = &self.demo {
+            let text = demo.prepare(&self.control.apps_service(), &self.node, &addresses).await?;
+            // A closed standard output is no reason not to serve.
+            let _ = writeln!(std::io::stdout(), "{text}");
+        }
+        if let Some(path) = &self.ready_file {
+            ready::write(path, &addresses)?;
+        }
+        tracing::info!("serving on {addresses}");
+        Ok(())
+    }
+
     /// Until a signal (success), or until something breaks that never should.
     async fn until_stopped(&mut self, signals: &mut Signals) -> Result<(), Failure> {
+        tokio::select! {
+            announced = self.announce() => announced?,
+            signal = signals.next() => {
+                tracing::info!(signal, "stopping before the start was complete");
+                return Ok(());
+            }
+        }
         tokio::select! {
             signal = signals.next() => {
                 tracing::info!(signal, seconds = self.drain.as_secs(), "draining; a second signal exits at once");
@@ -196,14 +205,14 @@ fn exit_at_once(signal: &str) {
 }
 
 /// Ready means: has a configuration and is not draining.
-fn admin_listener(node: &Node, door: &FrontDoor) -> AdminListener {
+fn admin_listener(node: &Node, door: &FrontDoor, gate: &Arc<Gate>) -> AdminListener {
     let (in_force, draining) = (node.in_force.clone(), node.draining.clone());
     let ready = move || match (in_force.borrow().is_some(), *draining.borrow()) {
         (false, _) => Err("no configuration yet"),
         (true, true) => Err("draining"),
         (true, false) => Ok(()),
     };
-    let (shards, http) = (Arc::clone(&node.shards), door.http_connections());
+    let (shards, gate, http) = (Arc::clone(&node.shards), Arc::clone(gate), door.http_connections());
     let (in_force, draining) = (node.in_force.clone(), node.draining.clone());
     let text = move || {
         let gauges = Gauges {
@@ -212,7 +221,9 @@ fn admin_listener(node: &Node, door: &FrontDoor) -> AdminListener {
             revision: in_force.borrow().as_ref().map_or(0, |snapshot| snapshot.revision),
             draining: *draining.borrow(),
         };
-        metrics::render(&gauges, &shards.counters())
+        let mut counters = shards.counters();
+        counters.extend(metrics::gate_counters(&gate.stats()));
+        metrics::render(&gauges, &counters)
     };
     AdminListener::new(ready, text)
 }

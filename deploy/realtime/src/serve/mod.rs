@@ -32,8 +32,19 @@ pub(crate) fn run(args: &ServeArgs, layers: &Layers) -> Result<(), Failure> {
         tracing::warn!(name, "this environment variable means nothing here");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let signals = Signals::listen()?;
-        App::build(config).await?.run(signals).await
-    })
+    let ended = runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        let app = tokio::select! {
+            built = App::build(config) => built?,
+            // Nothing is served yet, so that there is nothing to drain.
+            signal = signals.next() => {
+                tracing::info!(signal, "stopped before serving");
+                return Ok(());
+            }
+        };
+        app.run(signals).await
+    });
+    // Opening the store cannot be interrupted; what is left of it ends with the process, as with a kill.
+    runtime.shutdown_background();
+    ended
 }

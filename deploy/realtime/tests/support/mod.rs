@@ -97,12 +97,17 @@ impl Server {
 
     /// The status of a probe on the admin listener.
     pub fn probe(&self, path: &str) -> u16 {
+        self.admin(path).split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// An answer of the admin listener.
+    pub fn admin(&self, path: &str) -> String {
         use std::io::{Read, Write};
         let mut stream = std::net::TcpStream::connect(self.address("adminListen")).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
-        text.split(' ').nth(1).unwrap().parse().unwrap()
+        text
     }
 
     /// A command that finds this server's token by its data directory.
