@@ -1,7 +1,7 @@
 //! Connections of an application: the list, and closing them.
 
 use axum::extract::Request;
-use realtime_auth::{Action, Caller};
+use realtime_auth::Action;
 use realtime_proto::generated::admin::apps_server::Apps;
 use realtime_proto::generated::admin::settings_server::Settings;
 use realtime_proto::generated::pubsub::disconnect_request::Target;
@@ -50,7 +50,7 @@ pub(crate) async fn list<P: PubSub, A: Apps, S: Settings>(
     };
     call.permit(Action::ManageConnections)?;
     call.enabled()?;
-    let page = ask(state.pubsub.list_connections(from_caller(Caller::Cluster, list))).await?;
+    let page = ask(state.pubsub.list_connections(from_caller(call.caller.vouched(), list))).await?;
     let items = page.items.iter().map(row).collect::<Vec<_>>();
     respond::page(&items, &page.next)
 }
@@ -100,7 +100,7 @@ async fn close<P: PubSub, A: Apps, S: Settings>(
     call.enabled()?;
     let app_id = call.app.config.app_id.as_str().to_owned();
     let disconnect = DisconnectRequest { app_id, target: Some(target) };
-    Ok(ask(state.pubsub.disconnect(from_caller(Caller::Cluster, disconnect))).await?.connections)
+    Ok(ask(state.pubsub.disconnect(from_caller(call.caller.vouched(), disconnect))).await?.connections)
 }
 
 fn check_subject(subject: &str) -> Result<String, ApiError> {

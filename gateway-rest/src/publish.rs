@@ -2,7 +2,7 @@
 
 use axum::extract::Request;
 use bytes::Bytes;
-use realtime_auth::{Action, Caller};
+use realtime_auth::Action;
 use realtime_proto::generated::admin::apps_server::Apps;
 use realtime_proto::generated::admin::settings_server::Settings;
 use realtime_proto::generated::pubsub::pub_sub_server::PubSub;
@@ -46,7 +46,7 @@ pub(crate) async fn publish<P: PubSub, A: Apps, S: Settings>(
     call.permit(Action::Publish { topic: &publish.topic })?;
     check_message_type(&publish.message_type)?;
     call.enabled()?;
-    let published = ask(state.pubsub.publish(from_caller(Caller::Cluster, publish))).await?;
+    let published = ask(state.pubsub.publish(from_caller(call.caller.vouched(), publish))).await?;
     answer(&published)
 }
 

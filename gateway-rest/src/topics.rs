@@ -1,7 +1,7 @@
 //! Topics of an application: who is unsubscribed from which, and the list.
 
 use axum::extract::Request;
-use realtime_auth::{Action, Caller};
+use realtime_auth::Action;
 use realtime_proto::generated::admin::apps_server::Apps;
 use realtime_proto::generated::admin::settings_server::Settings;
 use realtime_proto::generated::pubsub::pub_sub_server::PubSub;
@@ -40,7 +40,7 @@ pub(crate) async fn unsubscribe<P: PubSub, A: Apps, S: Settings>(
     let unsubscribe = UnsubscribeRequest { app_id, ..parse(&body)? };
     call.permit(Action::ManageSubscribers)?;
     call.enabled()?;
-    let answer = ask(state.pubsub.unsubscribe(from_caller(Caller::Cluster, unsubscribe))).await?;
+    let answer = ask(state.pubsub.unsubscribe(from_caller(call.caller.vouched(), unsubscribe))).await?;
     respond::json(&Unsubscribed { subscriptions: answer.subscriptions })
 }
 
@@ -60,7 +60,7 @@ pub(crate) async fn list<P: PubSub, A: Apps, S: Settings>(
         limit: query::limit(limit.as_deref())?,
     };
     call.permit(Action::ManageSubscribers)?;
-    let page = ask(state.pubsub.list_topics(from_caller(Caller::Cluster, list))).await?;
+    let page = ask(state.pubsub.list_topics(from_caller(call.caller.vouched(), list))).await?;
     let items: Vec<_> =
         page.items.iter().map(|t| Topic { topic: &t.topic, subscribers: t.subscribers }).collect();
     respond::page(&items, &page.next)

@@ -58,7 +58,7 @@ pub(super) fn audit_read<T>(
 ) -> Result<T, Status> {
     match caller {
         Caller::Operator { .. } => audit(caller, call, subject, result),
-        Caller::App { .. } | Caller::Cluster => Ok(result?),
+        Caller::App { .. } | Caller::Cluster { .. } => Ok(result?),
     }
 }
 

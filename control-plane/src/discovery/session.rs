@@ -138,6 +138,7 @@ impl Session {
             Some(RequestKind::Ack(ack)) => self.answered(ack.nonce, Vec::new()),
             Some(RequestKind::Nack(nack)) => self.answered(nack.nonce, nack.rejections),
             Some(RequestKind::Report(report)) => self.report(&report).await,
+            Some(RequestKind::Usage(_)) => Ok(()),
             Some(RequestKind::Hello(_)) => Err(Status::invalid_argument("a stream has one hello")),
             // A kind that a newer release knows.
             None => Ok(()),

@@ -55,8 +55,10 @@ pub enum Reason {
 pub fn authorize(caller: &Caller, app: &App, action: Action<'_>) -> Decision {
     let server_only = matches!(action, Action::Publish { topic } if topic::is_server_only(topic));
     match caller {
-        Caller::Operator { .. } | Caller::Cluster if server_only => Decision::Denied(Reason::ServerTopic),
-        Caller::Operator { .. } | Caller::Cluster => Decision::Allowed(Reason::Operator),
+        Caller::Operator { .. } | Caller::Cluster { .. } if server_only => {
+            Decision::Denied(Reason::ServerTopic)
+        }
+        Caller::Operator { .. } | Caller::Cluster { .. } => Decision::Allowed(Reason::Operator),
         Caller::App { app_id, .. } if *app_id != app.config.app_id => Decision::Denied(Reason::OtherApp),
         Caller::App { identity, .. } => grant(identity, action),
     }

@@ -32,7 +32,43 @@ pub enum Caller {
         identity: Arc<Identity>,
     },
     /// Another process of the cluster that has done the checks itself.
-    Cluster,
+    Cluster {
+        /// For whom.
+        behalf: Behalf,
+    },
+}
+
+/// Whose call a process of the cluster passes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behalf {
+    /// An operator's.
+    Operator,
+    /// That of a service with the application's token.
+    App,
+}
+
+impl Caller {
+    /// The caller that another process of the cluster meets when this one, which has checked `self`, passes
+    /// the call on.
+    #[must_use]
+    pub fn vouched(&self) -> Self {
+        let behalf = match self {
+            Self::Operator { .. } => Behalf::Operator,
+            Self::App { .. } => Behalf::App,
+            Self::Cluster { behalf } => *behalf,
+        };
+        Self::Cluster { behalf }
+    }
+
+    /// Whether the call counts against the application's monthly quota and is refused beyond it: operators
+    /// ignore quotas.
+    #[must_use]
+    pub fn is_metered(&self) -> bool {
+        match self {
+            Self::Operator { .. } | Self::Cluster { behalf: Behalf::Operator } => false,
+            Self::App { .. } | Self::Cluster { behalf: Behalf::App } => true,
+        }
+    }
 }
 
 /// The address a request comes from, found behind the listed proxies. The front door puts it into a request's
@@ -54,6 +90,19 @@ pub fn bearer(header: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_operators_ignore_quotas_however_many_processes_pass_their_call_on() {
+        let operator = Caller::Operator { name: "ann".into() };
+        let permissions = Arc::new(Permissions::new(Vec::new(), realtime_proto::PermissionCase::Insensitive));
+        let identity = Arc::new(Identity { subject: None, permissions, expires_at: None });
+        let app = Caller::App { app_id: AppId::parse("a").unwrap(), identity };
+        for (caller, metered) in [(operator, false), (app, true)] {
+            assert_eq!(caller.is_metered(), metered);
+            assert_eq!(caller.vouched().is_metered(), metered);
+            assert_eq!(caller.vouched().vouched().is_metered(), metered);
+        }
+    }
 
     #[test]
     fn a_bearer_header_has_one_token_and_its_scheme_in_any_case() {

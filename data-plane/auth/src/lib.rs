@@ -24,7 +24,7 @@ pub mod refusal;
 pub use app::App;
 pub use authorize::{Action, Decision, Reason, authorize};
 pub use gate::{Gate, GateConfig, GateStats};
-pub use identity::{Caller, ClientAddress, Identity, bearer};
+pub use identity::{Behalf, Caller, ClientAddress, Identity, bearer};
 pub use keys::{Keys, KeysError, VerifyingKey};
 pub use operators::OperatorTokens;
 pub use refusal::Refusal;

@@ -239,6 +239,7 @@ impl Client {
                 Ok(())
             }
             Some(ResponseKind::Registered(registered)) => Ok(self.registered(&registered)?),
+            Some(ResponseKind::Usage(_)) => Ok(()),
             // A kind that a newer release knows.
             None => Ok(()),
         }

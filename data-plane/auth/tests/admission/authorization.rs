@@ -66,7 +66,7 @@ fn nobody_publishes_where_only_the_server_does() {
     let everything = holder("test", &["realtime:publisher:write:topic:*"]);
     for topic in ["secure/inbound", "priv/acks", "priv/errors"] {
         let action = Action::Publish { topic };
-        for caller in [&everything, &operator(), &Caller::Cluster] {
+        for caller in [&everything, &operator(), &operator().vouched()] {
             let decision = authorize(caller, &app, action);
             assert_eq!(decision, Decision::Denied(Reason::ServerTopic), "{caller:?}");
             assert_eq!(decision.into_result(action).unwrap_err().code, ErrorCode::TopicForbidden);
@@ -79,7 +79,7 @@ fn operators_and_the_cluster_may_everything_else() {
     let app = app(json!({}));
     let others = [Action::Operate, Action::Publish { topic: "priv/ann" }];
     for action in ADMIN_ACTIONS.map(|(action, _)| action).into_iter().chain(others) {
-        for caller in [operator(), Caller::Cluster] {
+        for caller in [operator(), operator().vouched()] {
             assert_eq!(authorize(&caller, &app, action), Decision::Allowed(Reason::Operator));
         }
     }

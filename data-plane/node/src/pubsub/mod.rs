@@ -30,7 +30,7 @@ const MAX_PAGE: usize = 1000;
 
 /// The service. Cloning shares it.
 ///
-/// In one process with a gateway, the gateway calls it directly with [`Caller::Cluster`] in the request's
+/// In one process with a gateway, the gateway calls it directly with a [`Caller::Cluster`] in the request's
 /// extensions; a request without a caller there is authenticated by its metadata.
 #[derive(Debug, Clone)]
 pub struct PubSubService {

@@ -194,7 +194,7 @@ async fn a_caller_checked_in_this_process_needs_no_token() {
     let node = Node::start(Setup::default()).await;
     let service = PubSubService::new(node.shards.clone(), node.gate.clone());
     let mut request = Request::new(publish("t", "1"));
-    request.extensions_mut().insert(Caller::Cluster);
+    request.extensions_mut().insert(Caller::Operator { name: "ann".into() }.vouched());
     assert!(service.publish(request).await.is_ok());
     // Without one, and without a peer's address, nobody vouches for it.
     let request = bearer(OPERATOR_TOKEN, publish("t", "1"));
