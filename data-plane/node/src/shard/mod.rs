@@ -8,6 +8,7 @@
 
 pub(crate) mod admin;
 mod admission;
+mod backlog;
 mod connection;
 pub(crate) mod counters;
 mod fanout;

@@ -4,20 +4,17 @@
 //! Invariants: an idle connection holds no queue; frame handles are cloned per connection only after a short
 //! write; order within a connection is the order of `enqueue`.
 
-use std::collections::VecDeque;
-use std::io::IoSlice;
 use std::net::TcpStream;
 
 use bytes::Bytes;
 
+use super::backlog::Backlog;
 use super::counters::Cells;
 use super::poller::{self, Transfer};
 
 /// A queue that passes this within a turn is written at once, so that a burst never closes a healthy reader
 /// (design.md 4.2).
 const WRITE_EARLY_BYTES: u32 = 32 * 1024;
-/// Buffers per vectored write of a backlog; the kernel takes 1,024, more than 64 gains nothing.
-const MAX_SLICES: usize = 64;
 /// Queues that keep their memory while free.
 const POOLED_QUEUES: usize = 4096;
 const NONE: u32 = u32::MAX;
@@ -31,15 +28,6 @@ pub(super) struct Output {
     queued: u32,
     /// What the socket refused to take; present while the socket is blocked.
     backlog: Option<Box<Backlog>>,
-}
-
-/// Frames that wait for the socket.
-#[derive(Debug, Default)]
-struct Backlog {
-    frames: VecDeque<Bytes>,
-    /// Bytes of the front frame that the socket has taken.
-    offset: usize,
-    bytes: usize,
 }
 
 /// What an attempt to write left.
@@ -65,65 +53,27 @@ impl Output {
 
     /// Bytes that the socket refused to take.
     pub(super) fn unsent(&self) -> usize {
-        self.backlog.as_ref().map_or(0, |b| b.bytes)
-    }
-
-    fn push_backlog(&mut self, frame: Bytes) {
-        let backlog = self.backlog.get_or_insert_default();
-        backlog.bytes += frame.len();
-        backlog.frames.push_back(frame);
+        self.backlog.as_ref().map_or(0, |backlog| backlog.len())
     }
 
     /// Drops every frame of the backlog of which the socket has taken nothing.
     pub(super) fn drop_unsent(&mut self) {
-        let Some(backlog) = &mut self.backlog else { return };
-        if backlog.offset == 0 {
-            self.backlog = None;
-        } else {
-            backlog.frames.truncate(1);
-            backlog.bytes = backlog.frames.front().map_or(0, |f| f.len() - backlog.offset);
+        if let Some(backlog) = &mut self.backlog {
+            backlog.drop_unsent();
+            if backlog.is_empty() {
+                self.backlog = None;
+            }
         }
     }
 
     /// Writes the backlog while the socket takes it.
     pub(super) fn write_backlog(&mut self, socket: &TcpStream, cells: &mut Cells) -> Flushed {
-        while let Some(backlog) = &mut self.backlog {
-            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let mut count = 0;
-            for (slice, frame) in slices.iter_mut().zip(&backlog.frames) {
-                let from = if count == 0 { backlog.offset } else { 0 };
-                *slice = IoSlice::new(&frame[from..]);
-                count += 1;
-            }
-            cells.writes += 1;
-            match poller::write_vectored(socket, &slices[..count]) {
-                Transfer::Done(n) => {
-                    cells.bytes_sent += n as u64;
-                    backlog.take(n);
-                }
-                Transfer::Blocked => return Flushed::Blocked,
-                Transfer::Broken => return Flushed::Broken,
-            }
-            if backlog.frames.is_empty() {
-                self.backlog = None;
-            }
+        let Some(backlog) = &mut self.backlog else { return Flushed::All };
+        let flushed = backlog.write(socket, cells);
+        if flushed == Flushed::All {
+            self.backlog = None;
         }
-        Flushed::All
-    }
-}
-
-impl Backlog {
-    /// Forgets `n` bytes from the front.
-    fn take(&mut self, n: usize) {
-        self.bytes -= n;
-        self.offset += n;
-        while let Some(front) = self.frames.front() {
-            if self.offset < front.len() {
-                return;
-            }
-            self.offset -= front.len();
-            self.frames.pop_front();
-        }
+        flushed
     }
 }
 
@@ -274,13 +224,10 @@ impl Turn {
                 taken -= frame.len();
                 continue;
             }
-            output.push_backlog(frame.clone());
-            if taken > 0
-                && let Some(backlog) = &mut output.backlog
-            {
-                backlog.offset = taken;
-                backlog.bytes -= taken;
-                taken = 0;
+            let backlog = output.backlog.get_or_insert_default();
+            match std::mem::take(&mut taken) {
+                0 => backlog.push(frame),
+                under_way => backlog.begin(frame.clone(), under_way),
             }
         }
     }
@@ -388,21 +335,5 @@ mod tests {
             client.read_exact(&mut got).expect("frames");
             assert_eq!(&got, b"hello world");
         }
-    }
-
-    #[test]
-    fn dropping_the_unsent_keeps_only_the_rest_of_a_frame_that_is_under_way() {
-        let mut output = Output::new();
-        output.push_backlog(Bytes::from_static(b"abcdef"));
-        output.push_backlog(Bytes::from_static(b"ghi"));
-        if let Some(backlog) = &mut output.backlog {
-            backlog.take(2);
-        }
-        output.drop_unsent();
-        assert_eq!(output.unsent(), 4);
-        let mut fresh = Output::new();
-        fresh.push_backlog(Bytes::from_static(b"abc"));
-        fresh.drop_unsent();
-        assert!(!fresh.is_blocked());
     }
 }
