@@ -117,6 +117,8 @@ impl ErrorCode {
             tonic::Code::NotFound => Self::NotFound,
             tonic::Code::Aborted => Self::StaleVersion,
             tonic::Code::ResourceExhausted => Self::RateLimited,
+            // What the transport says of a message over its own limit.
+            tonic::Code::OutOfRange => Self::PayloadTooLarge,
             tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => {
                 Self::Unavailable
             }
@@ -261,6 +263,17 @@ mod tests {
             assert_eq!(back.code, ErrorCode::Unprocessable);
             assert!(back.fields.len() > 5 && back.detail.ends_with('…'));
             assert_eq!(back.fields.last().unwrap().message, "and more problems");
+        }
+    }
+
+    #[test]
+    fn a_status_of_the_transport_keeps_its_meaning() {
+        for (code, expected) in [
+            (tonic::Code::OutOfRange, ErrorCode::PayloadTooLarge),
+            (tonic::Code::DeadlineExceeded, ErrorCode::Unavailable),
+            (tonic::Code::Unknown, ErrorCode::Internal),
+        ] {
+            assert_eq!(ApiError::from(&tonic::Status::new(code, "why")).code, expected);
         }
     }
 
