@@ -21,6 +21,7 @@ use wire::stream_response::Kind as ResponseKind;
 
 use crate::backoff::Backoff;
 use crate::held::{Held, Update, Violation};
+use crate::usage::{self, Counted, UsageOutlets};
 use crate::{Command, Registration, Report, Snapshot};
 
 /// From the attempt to open the stream to its first answer. A replica that takes connections and does not
@@ -39,6 +40,7 @@ pub(crate) struct Outlets {
     pub(crate) superseded: watch::Sender<bool>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) report: watch::Receiver<Report>,
+    pub(crate) usage: UsageOutlets,
 }
 
 /// Why a stream ended.
@@ -74,6 +76,8 @@ pub(crate) struct Client {
     unread_command: Option<Command>,
     /// Whether `outlets.report` still has a sender.
     reporting: bool,
+    /// Whether `outlets.usage.counted` still has one.
+    counting: bool,
 }
 
 /// One life of the stream.
@@ -85,6 +89,9 @@ struct Session {
     /// What the server knows of us.
     reported: Report,
     next_report: Instant,
+    /// What the server knows of our usage.
+    counted: Counted,
+    next_counted: Instant,
 }
 
 impl Session {
@@ -103,6 +110,7 @@ impl Client {
             held: None,
             unread_command: None,
             reporting: true,
+            counting: true,
         }
     }
 
@@ -142,7 +150,16 @@ impl Client {
         }
         // Hello told the state; a new stream's server counts no connections for us yet.
         let reported = Report { draining: report.draining, connections: 0 };
-        Ok(Session { requests, responses, chunks: None, reported, next_report: Instant::now() })
+        let now = Instant::now();
+        Ok(Session {
+            requests,
+            responses,
+            chunks: None,
+            reported,
+            next_report: now,
+            counted: Counted::default(),
+            next_counted: now,
+        })
     }
 
     fn hello(&self, report: Report) -> wire::Hello {
@@ -189,13 +206,9 @@ impl Client {
 
     async fn step(&mut self, session: &mut Session) -> Result<(), End> {
         let report = *self.outlets.report.borrow();
-        let due = (report != session.reported).then_some(session.next_report);
-        let report_due = async {
-            match due {
-                Some(at) => sleep_until(at).await,
-                None => pending().await,
-            }
-        };
+        let report_due = at((report != session.reported).then_some(session.next_report));
+        let news = self.outlets.usage.counted.borrow().number != session.counted.number;
+        let usage_due = at(news.then_some(session.next_counted));
         tokio::select! {
             message = session.responses.message() => {
                 let response = message?.ok_or(End::Closed)?;
@@ -205,6 +218,11 @@ impl Client {
                 self.reporting = changed.is_ok();
                 Ok(())
             }
+            changed = self.outlets.usage.counted.changed(), if self.counting => {
+                self.counting = changed.is_ok();
+                Ok(())
+            }
+            () = usage_due => self.report_usage(session).await,
             () = report_due => {
                 session.reported = report;
                 session.next_report = Instant::now() + REPORT_INTERVAL;
@@ -220,6 +238,16 @@ impl Client {
                 Ok(())
             }
         }
+    }
+
+    async fn report_usage(&self, session: &mut Session) -> Result<(), End> {
+        let counted = self.outlets.usage.counted.borrow().clone();
+        for message in usage::report(&session.counted.table, &counted) {
+            session.send(message).await?;
+        }
+        session.counted = counted;
+        session.next_counted = Instant::now() + REPORT_INTERVAL;
+        Ok(())
     }
 
     async fn respond(&mut self, session: &mut Session, response: wire::StreamResponse) -> Result<(), End> {
@@ -239,7 +267,10 @@ impl Client {
                 Ok(())
             }
             Some(ResponseKind::Registered(registered)) => Ok(self.registered(&registered)?),
-            Some(ResponseKind::Usage(_)) => Ok(()),
+            Some(ResponseKind::Usage(heard)) => {
+                self.outlets.usage.heard(heard);
+                Ok(())
+            }
             // A kind that a newer release knows.
             None => Ok(()),
         }
@@ -293,6 +324,13 @@ fn assemble(session: &mut Session, chunk: wire::Snapshot) -> Result<Option<(u64,
     }
     let revision = chunk.revision.ok_or(Violation::NoRevision)?;
     Ok(Some((chunk.nonce, Update::Full { revision, resources })))
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
+    }
 }
 
 fn state(report: Report) -> wire::NodeState {

@@ -12,6 +12,7 @@
 mod backoff;
 mod client;
 mod held;
+mod usage;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use realtime_proto::generated::discovery::{Member, Role};
 use realtime_proto::{AppId, NodePrefix, Settings};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
+
+pub use usage::{Counted, UsageLink, UsageTable};
 
 /// Commands that may wait for their reader.
 const COMMANDS: usize = 4;
@@ -83,6 +86,8 @@ pub struct Discovery {
     pub commands: mpsc::Receiver<Command>,
     /// Set to report.
     pub report: watch::Sender<Report>,
+    /// What is counted towards monthly quotas, here and elsewhere.
+    pub usage: UsageLink,
     /// True once another process has registered under this id: the task has ended then, and the process should
     /// too.
     pub superseded: watch::Receiver<bool>,
@@ -108,13 +113,16 @@ pub fn start(channel: tonic::transport::Channel, registration: Registration) -> 
     let (superseded_in, superseded) = watch::channel(false);
     let (commands_in, commands) = mpsc::channel(COMMANDS);
     let (report, report_out) = watch::channel(Report::default());
+    let (usage, usage_outlets) = usage::link();
     let outlets = client::Outlets {
         snapshots: snapshots_in,
         prefix: prefix_in,
         superseded: superseded_in,
         commands: commands_in,
         report: report_out,
+        usage: usage_outlets,
     };
     let task = tokio::spawn(client::Client::new(channel, registration, outlets).run());
-    Discovery { snapshots, prefix, commands, report, superseded, guard: TaskGuard(task.abort_handle()) }
+    let guard = TaskGuard(task.abort_handle());
+    Discovery { snapshots, prefix, commands, report, usage, superseded, guard }
 }

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use control_plane::{
     ControlPlane, app, bad_app, delta, member, registration, removed, revision, settings, snapshot, within,
 };
-use realtime_discovery::{Command, Discovery, Report, Snapshot};
+use realtime_discovery::{Command, Counted, Discovery, Report, Snapshot};
 use realtime_proto::generated::discovery as wire;
+use realtime_proto::{AppId, Month, UsageCounts};
 use tonic::Status;
 use wire::stream_request::Kind;
 
@@ -251,6 +252,51 @@ async fn reports_are_sent_when_they_change_and_at_most_once_a_second() {
     stream.fail(Status::unavailable("going away")).await;
     let (hello, _) = server.accept().await;
     assert_eq!(hello.state(), wire::NodeState::Draining);
+}
+
+fn usage(api_bytes: u64) -> wire::Usage {
+    wire::Usage { app_id: "a".into(), month: 24_322, api_bytes, inbound_messages: 1 }
+}
+
+fn counted(number: u64, api_bytes: u64) -> Counted {
+    let key = (Month::from_index(24_322).unwrap(), AppId::parse("a").unwrap());
+    let counts = UsageCounts { api_bytes, inbound_messages: 1 };
+    Counted { number, table: Arc::new([(key, counts)].into()) }
+}
+
+#[tokio::test]
+async fn usage_is_reported_when_it_changes_and_whole_on_every_new_stream() {
+    let mut server = ControlPlane::start().await;
+    let mut discovery = server.client();
+    let mut stream = server.registered().await;
+    let report =
+        |api_bytes, sequence| Kind::Usage(wire::UsageReport { counted: vec![usage(api_bytes)], sequence });
+    discovery.usage.counted.send_replace(counted(1, 100));
+    assert_eq!(stream.next().await, report(100, 1));
+    let first = Instant::now();
+    discovery.usage.counted.send_replace(counted(2, 150));
+    discovery.usage.counted.send_replace(counted(3, 200));
+    assert_eq!(stream.next().await, report(200, 3), "only the newest counts");
+    assert!(first.elapsed() > Duration::from_millis(900), "{:?}", first.elapsed());
+    let answer = wire::UsageElsewhere { counted: Vec::new(), received: 3 };
+    stream.send(wire::stream_response::Kind::Usage(answer)).await;
+    within(discovery.usage.received.wait_for(|received| *received == 3)).await.unwrap();
+
+    stream.fail(Status::unavailable("going away")).await;
+    let mut stream = server.registered().await;
+    assert_eq!(stream.next().await, report(200, 3));
+}
+
+#[tokio::test]
+async fn what_was_counted_elsewhere_is_known_before_the_first_snapshot() {
+    let mut server = ControlPlane::start().await;
+    let mut discovery = server.client();
+    let stream = server.registered().await;
+    let elsewhere = wire::UsageElsewhere { counted: vec![usage(7)], received: 0 };
+    stream.send(wire::stream_response::Kind::Usage(elsewhere)).await;
+    stream.send(snapshot(7, 1, true, [app("a", 1, "one")])).await;
+    at_revision(&mut discovery, 7).await;
+    assert_eq!(*discovery.usage.elsewhere.borrow(), *counted(1, 7).table);
 }
 
 #[tokio::test]
