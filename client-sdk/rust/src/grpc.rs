@@ -92,8 +92,8 @@ impl Channel {
 }
 
 /// The cause that says something: tonic's own text is "transport error".
-fn innermost(error: &tonic::transport::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
@@ -106,10 +106,10 @@ async fn call<T>(answer: impl Future<Output = Result<tonic::Response<T>, Status>
         Ok(response) => Ok(response.into_inner()),
         Err(status) => {
             let mut error = ApiError::from(&status);
-            if let (true, Some(cause)) =
-                (status.details().is_empty(), status.source().and_then(|s| s.source()))
-            {
-                error.detail = format!("{}: {cause}", error.detail);
+            // The transport's own status, not an answer: most often the port is another service's.
+            if let (true, Some(cause)) = (status.details().is_empty(), status.source()) {
+                let cause = innermost(cause);
+                error.detail = format!("the server gave no gRPC answer ({cause}); is this its gRPC address?");
             }
             Err(error)
         }
@@ -392,6 +392,22 @@ mod tests {
         let error = Channel::connect(&format!("http://{free}"), None).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::Unavailable);
         assert!(error.detail.contains(&free.to_string()) && error.detail.contains("refused"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_port_that_speaks_something_else_is_told() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            use std::io::Write as _;
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").unwrap();
+            stream
+        });
+        let channel = Channel::connect(&format!("http://{address}"), None).await.unwrap();
+        let error = AdminClient::new(channel).apps().await.unwrap_err();
+        assert!(error.detail.contains("is this its gRPC address?"), "{error}");
+        drop(server.join().unwrap());
     }
 
     #[tokio::test]

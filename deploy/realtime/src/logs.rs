@@ -18,6 +18,11 @@ pub(crate) fn for_server() {
 
 /// For commands, whose own output is what counts: from `warn` on, always for people.
 pub(crate) fn for_commands() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).without_time().try_init();
+    let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    // At `trace` the library writes its requests out, the token with them.
+    if let Ok(quieter) = "tungstenite::handshake=warn".parse() {
+        filter = filter.add_directive(quieter);
+    }
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let _ = builder.with_ansi(stderr().is_terminal()).without_time().try_init();
 }

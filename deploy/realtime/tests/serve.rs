@@ -198,6 +198,20 @@ fn a_stop_during_the_start_is_a_stop() {
 }
 
 #[test]
+fn a_token_is_in_no_log_of_a_command() {
+    let home = home();
+    let server = Server::start(home.path(), &["--demo"]);
+    let mut token = realtime();
+    token.args(["token", "--app", "demo", "--permission", "realtime:publisher:write:topic:*"]);
+    let token = succeed(token.args(["--data-dir", "data"]).current_dir(home.path()));
+    let mut publish = server.client(&["pub", "demo", "t", "x", "--app-token", token.trim()]);
+    let output = publish.env("RUST_LOG", "trace").output().unwrap();
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("TRACE") && !said.contains(token.trim()), "{said}");
+}
+
+#[test]
 fn metrics_count_the_tokens_that_were_verified() {
     let home = home();
     let server = Server::start(home.path(), &["--demo"]);

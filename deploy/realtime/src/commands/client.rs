@@ -52,6 +52,11 @@ impl ClientConfig {
         Ok(Options::new(&self.server, app.as_str(), token))
     }
 
+    /// The server has taken the connection, and nothing came of it.
+    pub(super) fn no_session(&self) -> Failure {
+        Failure::new(format!("{} has not opened a session in time", self.server))
+    }
+
     /// A fresh token for each connection.
     fn signed(&self, signer: Signer, permissions: Vec<String>) -> TokenSource {
         let subject = self.subject.clone().unwrap_or_else(|| format!("cli-{}", hex(&random::<4>())));

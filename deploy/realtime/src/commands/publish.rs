@@ -40,7 +40,10 @@ pub(super) async fn run(args: &PubArgs, layers: &Layers) -> Result<(), Failure> 
         config.options(&app_id(&args.app)?, vec![publish_permission(&literal_pattern(&args.topic))])?;
     let options = options.retry(Retry { attempts: Some(1), ..Retry::default() });
     let (client, mut events) = Client::connect(options).map_err(|e| Failure::new(e.to_string()))?;
-    let id = client.publish(&args.topic, message).await?;
+    let id = match client.publish(&args.topic, message).await {
+        Err(SendError::Disconnected) => return Err(config.no_session()),
+        sent => sent?,
+    };
     // Requests of one session are processed in order: when this subscription, which the session has had all
     // along, is confirmed, the publish is through. An ack would need the application's consent.
     client.subscribe(MAIN).await?;
