@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Version, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -236,7 +236,7 @@ async fn close(mut socket: TcpStream, refusal: &ApiError) {
     }
 }
 
-/// The limits of request line plus headers.
+/// The limits of request line plus headers, and the one `Host` that RFC 9112 section 3.2 asks for.
 fn check_head<B>(request: &Request<B>) -> Result<(), ApiError> {
     let headers = request.headers();
     if headers.len() > MAX_HEADERS {
@@ -249,11 +249,16 @@ fn check_head<B>(request: &Request<B>) -> Result<(), ApiError> {
     if line + fields.sum::<usize>() > MAX_HEAD_BYTES {
         return Err(ApiError::new(ErrorCode::HeadersTooLarge, "request line and headers are over 16 KiB"));
     }
+    if request.version() == Version::HTTP_11 && headers.get_all(header::HOST).iter().count() != 1 {
+        return Err(ApiError::new(ErrorCode::InvalidRequest, "a request must name one Host"));
+    }
     Ok(())
 }
 
-/// The values of a list header as one list; `None` without any, or where one is no text.
+/// The values of a list header as one list; `None` without any. What is no text stays in its place as what is no
+/// address: a header that is there must not count as absent, or a client could have its own word preferred.
 fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
-    let values: Result<Vec<_>, _> = headers.get_all(name).iter().map(http::HeaderValue::to_str).collect();
-    values.ok().filter(|values| !values.is_empty()).map(|values| values.join(", "))
+    let values: Vec<_> =
+        headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+    (!values.is_empty()).then(|| values.join(", "))
 }

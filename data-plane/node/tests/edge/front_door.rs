@@ -58,6 +58,10 @@ async fn the_fallback_gets_everything_else_with_the_clients_address() {
     // The same connection may still become a session.
     client.send(opening(&format!("/apps/a?access_token={}", token("s")), "").as_bytes()).await;
     assert_eq!(client.json_after_upgrade().await["messageType"], "welcome");
+    for hosts in ["", "Host: a\r\nHost: b\r\n"] {
+        let request = format!("GET / HTTP/1.1\r\n{hosts}\r\n");
+        assert_eq!(Client::ask(node.address, &request).await.refusal(), (400, "invalid_request".into()));
+    }
     let long = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(16 * 1024));
     assert_eq!(Client::ask(node.address, &long).await.refusal(), (431, "headers_too_large".into()));
 }

@@ -348,6 +348,9 @@ async fn a_listed_proxy_tells_the_clients_address_and_nobody_else() {
         ("Forwarded: for=\"[2001:db8::1]:99\"\r\n", "2001:db8::1"),
         ("X-Forwarded-For: ::ffff:192.0.2.7\r\n", "192.0.2.7"),
         ("X-Forwarded-For: nonsense\r\n", "127.0.0.1"),
+        // What is no text neither hides what the proxy added nor lets the client's own header count.
+        ("X-Forwarded-For: \u{ff}, 192.0.2.7\r\nForwarded: for=203.0.113.9\r\n", "192.0.2.7"),
+        ("X-Forwarded-For: \u{ff}\r\nForwarded: for=203.0.113.9\r\n", "127.0.0.1"),
     ] {
         let mut client = Client::connect(node.address).await;
         client.send(opening(&target("a"), header).as_bytes()).await;
