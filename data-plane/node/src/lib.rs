@@ -10,8 +10,10 @@ pub mod front_door;
 pub mod metrics;
 pub mod pubsub;
 pub mod shards;
+pub mod usage;
 
 pub use admin_listener::AdminListener;
 pub use front_door::{Fallback, FrontDoor, FrontDoorLimits};
 pub use pubsub::PubSubService;
 pub use shards::{AppRuntime, Arrival, ConnectionInfo, Publication, Receipt, Shards, ShardsConfig, Target};
+pub use usage::{UsageLedger, UsageReporter};

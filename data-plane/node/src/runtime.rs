@@ -11,8 +11,12 @@ use realtime_proto::settings::{Limits, Tier};
 use realtime_proto::{ApiError, AppId, ErrorCode, Settings};
 use realtime_session::Policy;
 
+use crate::usage::{AppQuota, UsageLedger};
+
 /// Seconds that a client over a connection limit is told to wait: long enough not to be a load by itself.
 const LIMIT_RETRY_SECONDS: u32 = 10;
+/// Seconds that a caller over a quota is told to wait at most: the month may be long, but the limit may be raised.
+const QUOTA_RETRY_SECONDS: u32 = 24 * 60 * 60;
 
 /// An application in force on this node: what the front door needs before a session exists, and what
 /// sessions share.
@@ -26,6 +30,7 @@ pub struct AppRuntime {
     pub(crate) tier: Tier,
     pub(crate) limits: Limits,
     pub(crate) usage: Arc<AppUsage>,
+    quota: Arc<AppQuota>,
 }
 
 /// What an application has in use on this node; lives as long as its slot.
@@ -89,6 +94,40 @@ impl AppRuntime {
     /// Whether [`Self::reserve`] would succeed.
     pub(crate) fn check_limits(&self, node: &NodeUsage) -> Result<(), ApiError> {
         self.check(self.usage.connections.load(Ordering::Relaxed), node.sessions())
+    }
+
+    /// Counts API usage, unless the month's is used up: `false`, and then nothing is counted. In a tier without
+    /// the limit nothing is counted either.
+    #[inline]
+    pub(crate) fn charge_bytes(&self, bytes: u64) -> bool {
+        let limit = self.tier.api_usage_bytes_per_month;
+        limit == 0 || self.quota.charge_bytes(limit, bytes)
+    }
+
+    /// The same for one inbound message.
+    #[inline]
+    pub(crate) fn charge_message(&self) -> bool {
+        let limit = self.tier.inbound_messages_per_month;
+        limit == 0 || self.quota.charge_message(limit)
+    }
+
+    /// [`Self::charge_bytes`] for a service's call.
+    pub(crate) fn charge_call(&self, bytes: u64) -> Result<(), ApiError> {
+        if self.charge_bytes(bytes) {
+            return Ok(());
+        }
+        let limit = self.tier.api_usage_bytes_per_month;
+        let detail = format!("the month's API usage, limited to {limit} bytes, has no {bytes} bytes left");
+        let month_ends = u32::try_from(self.quota.seconds_left()).unwrap_or(u32::MAX);
+        let wait = month_ends.clamp(1, QUOTA_RETRY_SECONDS);
+        Err(ApiError::new(ErrorCode::QuotaExceeded, detail).retry_after(wait))
+    }
+
+    /// Gives back what was charged for a call that was not done.
+    pub(crate) fn refund_call(&self, bytes: u64) {
+        if self.tier.api_usage_bytes_per_month != 0 {
+            self.quota.refund_bytes(bytes);
+        }
     }
 
     fn check(&self, in_app: u64, on_node: u64) -> Result<(), ApiError> {
@@ -164,7 +203,7 @@ impl AppTable {
     }
 
     /// The table for a snapshot: what did not change keeps its value, what was enabled again gets a new slot.
-    pub(crate) fn next(&self, snapshot: &Snapshot) -> Self {
+    pub(crate) fn next(&self, snapshot: &Snapshot, ledger: &UsageLedger) -> Self {
         let same_settings = self.settings == snapshot.settings;
         let mut next = Self {
             settings: snapshot.settings.clone(),
@@ -177,7 +216,7 @@ impl AppTable {
             let old = self.by_id.get(id);
             let runtime = match old {
                 Some(old) if same_settings && Arc::ptr_eq(&old.app, app) => old.clone(),
-                _ => Arc::new(next.runtime(app, old, &snapshot.settings)),
+                _ => Arc::new(next.runtime(app, old, &snapshot.settings, ledger)),
             };
             let expiry = |app: &AppRuntime| app.app.config.disconnect_on_token_expiry;
             next.timers += u64::from(old.is_some_and(|old| expiry(old) != expiry(&runtime)));
@@ -190,7 +229,13 @@ impl AppTable {
         next
     }
 
-    fn runtime(&mut self, app: &Arc<App>, old: Option<&Arc<AppRuntime>>, settings: &Settings) -> AppRuntime {
+    fn runtime(
+        &mut self,
+        app: &Arc<App>,
+        old: Option<&Arc<AppRuntime>>,
+        settings: &Settings,
+        ledger: &UsageLedger,
+    ) -> AppRuntime {
         let config = &app.config;
         let kept = old.filter(|old| old.app.config.enabled && config.enabled);
         let slot = kept.map_or(self.next_slot, |old| old.slot);
@@ -211,6 +256,7 @@ impl AppTable {
             tier,
             limits: settings.limits,
             usage: kept.map_or_else(Arc::default, |old| old.usage.clone()),
+            quota: ledger.quota(&config.app_id),
         }
     }
 }

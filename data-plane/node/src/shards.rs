@@ -25,6 +25,7 @@ use crate::shard::Seat;
 use crate::shard::admin::smallest;
 use crate::shard::counters::Published;
 use crate::shard::inbox::{Adoption, Command, Delivery, Inbox, Query};
+use crate::usage::UsageLedger;
 
 /// Seconds that a caller is told to wait when a shard's inbox is full: it empties in far less.
 const FULL_RETRY_SECONDS: u32 = 1;
@@ -117,6 +118,7 @@ pub(crate) struct NodeShared {
     pub(crate) table: ArcSwap<AppTable>,
     published: Vec<Arc<Published>>,
     usage: Arc<NodeUsage>,
+    ledger: Arc<UsageLedger>,
 }
 
 /// The running shards. Clone by `Arc`; dropping the last handle stops and joins the threads.
@@ -145,6 +147,7 @@ impl Shards {
             table: ArcSwap::default(),
             published: seats.iter().map(Seat::published).collect(),
             usage: Arc::default(),
+            ledger: Arc::new(UsageLedger::new()),
         });
         let shards = Arc::new(Self {
             shared: shared.clone(),
@@ -166,11 +169,17 @@ impl Shards {
     /// Puts a configuration in force: changed apps in place, sessions of removed or disabled ones closed (4004).
     pub fn configure(&self, snapshot: &Snapshot) {
         let _one_at_a_time = self.configuring.lock();
-        let next = self.shared.table.load().next(snapshot);
+        let next = self.shared.table.load().next(snapshot, &self.shared.ledger);
         self.shared.table.store(Arc::new(next));
         for inbox in &self.shared.inboxes {
             inbox.push(Command::Configure);
         }
+    }
+
+    /// What applications have used of their monthly quotas.
+    #[must_use]
+    pub fn usage_ledger(&self) -> Arc<UsageLedger> {
+        Arc::clone(&self.shared.ledger)
     }
 
     /// The application in force, disabled ones too; lock-free.

@@ -1,6 +1,6 @@
 //! The gRPC service `realtime.pubsub.v1.PubSub` over the shards: who calls, what is asked, then one call of the
 //! shards. The order of checks is the HTTP API's (protocol.md 4): 404 app · 403 address · 401 · 413 · 400 · 403
-//! permission · 403 app disabled.
+//! permission · 403 app disabled · 429 quota.
 //!
 //! Never here: delivery, and the rules of topics and permissions (`realtime-proto`, `realtime-auth`).
 
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use futures_util::{Stream, StreamExt};
 use realtime_auth::{Action, Caller, Gate};
 use realtime_proto::generated::pubsub as wire;
+use realtime_proto::usage::CALL_COST;
 use realtime_proto::{ApiError, ConnectionId, ErrorCode, PatternSet};
 use tonic::{Request, Response, Status, Streaming};
 use wire::disconnect_request::Target as WireTarget;
@@ -68,6 +69,7 @@ impl PubSubService {
         validate::unsubscribe(&request)?;
         permit(&caller, &app, Action::ManageSubscribers)?;
         enabled(&app)?;
+        charge(&caller, &app, CALL_COST)?;
         audit(&caller, &app, "Unsubscribe");
         let config = &app.app.config;
         let patterns = request.topic_patterns.iter().map(String::as_str);
@@ -92,6 +94,7 @@ impl PubSubService {
             }
             Asked::Many(target) => (target, false),
         };
+        charge(&caller, &app, CALL_COST)?;
         let closed = self.shards.disconnect(&app.app.config.app_id, target).await?;
         if must_exist && closed == 0 { Err(no_such_connection()) } else { Ok(closed) }
     }
@@ -108,6 +111,7 @@ impl PubSubService {
         };
         permit(&caller, &app, Action::ManageConnections)?;
         enabled(&app)?;
+        charge(&caller, &app, CALL_COST)?;
         let limit = page(request.limit);
         let subject = Some(request.subject.as_str()).filter(|subject| !subject.is_empty());
         // One more than asked for tells whether there is a next page.
@@ -127,6 +131,7 @@ impl PubSubService {
         let (app, caller) = self.admit(credentials, &request.app_id).await?;
         let after = cursor::decode(&request.cursor)?;
         permit(&caller, &app, Action::ManageSubscribers)?;
+        charge(&caller, &app, CALL_COST)?;
         let limit = page(request.limit);
         let rows =
             self.shards.topics(&app.app.config.app_id, &request.prefix, after.as_deref(), limit + 1).await?;
@@ -256,6 +261,11 @@ fn enabled(app: &AppRuntime) -> Result<(), ApiError> {
     } else {
         Err(ApiError::new(ErrorCode::AppDisabled, "the application is disabled"))
     }
+}
+
+/// 429 beyond the monthly quota; operators have none.
+fn charge(caller: &Caller, app: &AppRuntime, bytes: u64) -> Result<(), ApiError> {
+    if caller.is_metered() { app.charge_call(bytes) } else { Ok(()) }
 }
 
 /// Notes what an operator does; a gateway notes its own callers.

@@ -8,7 +8,7 @@ use realtime_proto::{ApiError, ErrorCode};
 use wire::publish_result::Result as WireResult;
 
 use super::caller::Credentials;
-use super::{PubSubService, audit, enabled, permit, validate};
+use super::{PubSubService, audit, charge, enabled, permit, validate};
 use crate::Publication;
 
 impl PubSubService {
@@ -25,9 +25,10 @@ impl PubSubService {
             return Err(ApiError::new(ErrorCode::PermissionDenied, detail));
         }
         enabled(&app)?;
+        let bytes = request.message_json.len() as u64;
+        charge(&caller, &app, bytes)?;
         audit(&caller, &app, "Publish");
         let id = if request.id.is_empty() { hex(&random::<16>()) } else { request.id };
-        let bytes = request.message_json.len() as u64;
         let publication = Publication {
             app: app.app.config.app_id.clone(),
             topic: request.topic,
@@ -35,15 +36,24 @@ impl PubSubService {
             compress: request.compress,
             message_type: request.message_type,
         };
-        let receipt = if request.receipt {
-            let receipt = self.shards.publish_with_receipt(publication).await?;
-            let crate::Receipt { matched, queued, dropped } = receipt;
-            Some(wire::Receipt { nodes: 1, matched, queued, dropped })
-        } else {
-            self.shards.publish(publication)?;
-            None
-        };
-        Ok(wire::PublishResponse { id, bytes, receipt })
+        let published = self.hand_over(publication, request.receipt).await;
+        if published.is_err() && caller.is_metered() {
+            app.refund_call(bytes);
+        }
+        Ok(wire::PublishResponse { id, bytes, receipt: published? })
+    }
+
+    async fn hand_over(
+        &self,
+        publication: Publication,
+        wants_receipt: bool,
+    ) -> Result<Option<wire::Receipt>, ApiError> {
+        if !wants_receipt {
+            return self.shards.publish(publication).map(|()| None);
+        }
+        let receipt = self.shards.publish_with_receipt(publication).await?;
+        let crate::Receipt { matched, queued, dropped } = receipt;
+        Ok(Some(wire::Receipt { nodes: 1, matched, queued, dropped }))
     }
 }
 

@@ -179,6 +179,10 @@ impl Hub {
     }
 
     fn publish(&mut self, index: u32, app: &AppRuntime, topic: &str, message: Message<'_>) {
+        if !app.charge_bytes(message.payload.len() as u64) {
+            let why = "the application's API usage of this month is used up";
+            return self.refuse(index, ErrorCode::QuotaExceeded, why, message.id, Some(topic));
+        }
         let Some(connection) = self.connections.get(index) else { return };
         let mut text = HexId::default();
         let id = message.id.unwrap_or_else(|| text.fill(self.random.bytes()));
@@ -200,6 +204,10 @@ impl Hub {
     /// A client's message: to `secure/inbound`, the one target that this node serves so far. Applications that
     /// enable another one get `forward_failed`: nothing may be acked that a target has not accepted.
     fn inbound_message(&mut self, index: u32, app: &AppRuntime, message: Message<'_>) {
+        if !app.charge_message() {
+            let why = "the application's inbound messages of this month are used up";
+            return self.refuse(index, ErrorCode::QuotaExceeded, why, message.id, None);
+        }
         let Some(connection) = self.connections.get(index) else { return };
         let mut text = HexId::default();
         let id = message.id.unwrap_or_else(|| text.fill(self.random.bytes()));
