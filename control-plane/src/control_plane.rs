@@ -17,10 +17,14 @@ use crate::model::Model;
 use crate::registry::Registry;
 use crate::shared::Shared;
 use crate::store::{Condition, EmbeddedStore, Op, OpenError, Store, StoreError};
+use crate::usage::Usage;
 
 /// A node that is gone leaves within 10 s: 2 s until the transport's keep-alive has noticed a dead peer and the
 /// stream has ended, and this until its lease has run out.
 pub const MEMBER_TTL: Duration = Duration::from_secs(8);
+
+/// The name of the one replica that an embedded store can have.
+const ONLY_REPLICA: &str = "embedded";
 
 /// How to open a control plane on the embedded store.
 #[derive(Debug, Clone)]
@@ -64,27 +68,32 @@ impl ControlPlane {
     /// What is wrong with the data directory or the store.
     pub async fn open(config: ControlPlaneConfig, gate: Arc<Gate>) -> Result<Self, ControlPlaneError> {
         let store = Arc::new(EmbeddedStore::open(&config.data_dir).await?);
-        Ok(Self::with_store(store, config.member_ttl, gate).await?)
+        Ok(Self::with_store(store, ONLY_REPLICA, config.member_ttl, gate).await?)
     }
 
-    /// A replica on any store.
+    /// A replica on any store. `replica` names it among the replicas on that store, and stays its name over
+    /// restarts; without slashes.
     ///
     /// # Errors
     /// The store's failure to be read.
     pub async fn with_store(
         store: Arc<dyn Store>,
+        replica: &str,
         member_ttl: Duration,
         gate: Arc<Gate>,
     ) -> Result<Self, StoreError> {
         first_settings(&*store).await?;
         let (model, follower) = Model::open(Arc::clone(&store)).await?;
+        let usage = Usage::open(Arc::clone(&store), replica).await?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(follower.run(stop.clone()));
+        tasks.spawn(usage.clone().run(stop.clone()));
         let membership = Membership::new(Arc::clone(&store), member_ttl);
         let registry = Registry::default();
         let guard = stop.clone().drop_guard();
-        Ok(Self { shared: Shared { store, model, membership, registry, gate, stop, tasks }, _stop: guard })
+        let shared = Shared { store, model, membership, registry, usage, gate, stop, tasks };
+        Ok(Self { shared, _stop: guard })
     }
 
     /// `realtime.admin.v1.Apps`.
@@ -112,12 +121,13 @@ impl ControlPlane {
         DiscoveryService::new(self.shared.clone())
     }
 
-    /// Ends the discovery streams and the other tasks, then releases the store. Services that are still held
+    /// Ends the discovery streams and the other tasks, writes the usage that they brought, then releases the store. Services that are still held
     /// answer `UNAVAILABLE` from then on.
     pub async fn shutdown(self) {
         self.shared.stop.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+        self.shared.usage.checkpoint().await;
         self.shared.store.close().await;
     }
 }

@@ -7,12 +7,15 @@
 //! | `tier-apps/{tier}/{appId}` | empty: the application uses the tier, which can therefore not be removed | with its application |
 //! | `settings` | the settings' document (`Settings::to_json`); its revision is the version | for ever |
 //! | `nodes/{nodeId}` | a member ([`crate::membership`]) | with its lease |
+//! | `usage/{month}/{appId}/{replica}` | what nodes have reported to a replica of an application's use in a month, by incarnation; merged by taking the greater count of each | until the month after has ended; the application's end changes nothing |
 //! | `node-prefixes/{prefix}` | `{nodeId}/{incarnation}`: who has this connection-id prefix | with the same lease |
 
-use realtime_proto::NodePrefix;
+use realtime_proto::{AppId, Month, NodePrefix};
 
 /// The settings.
 pub(crate) const SETTINGS: &str = "settings";
+/// All checkpoints of usage.
+pub(crate) const USAGE: &str = "usage/";
 const APPS: &str = "apps/";
 const NODES: &str = "nodes/";
 
@@ -44,6 +47,18 @@ pub(crate) fn node(node_id: &str) -> String {
 /// The owner of a connection-id prefix.
 pub(crate) fn node_prefix(prefix: NodePrefix) -> String {
     format!("node-prefixes/{prefix}")
+}
+
+/// A replica's checkpoint of an application's usage.
+pub(crate) fn usage(month: Month, app_id: &AppId, replica: &str) -> String {
+    format!("{USAGE}{month}/{app_id}/{replica}")
+}
+
+/// The month and the application of a checkpoint of usage.
+pub(crate) fn usage_of(key: &str) -> Option<(Month, AppId)> {
+    let mut parts = key.strip_prefix(USAGE)?.splitn(3, '/');
+    let (month, app_id, _replica) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((Month::parse(month)?, AppId::parse(app_id).ok()?))
 }
 
 /// What a key holds, for readers of changes.
@@ -85,5 +100,9 @@ mod tests {
         assert_eq!(Subject::of(SETTINGS), Some(Subject::Settings));
         assert_eq!(Subject::of(&app_name("x")), None);
         assert_eq!(Subject::of(&tier_app("free", "x")), None);
+        let (month, app_id) = (Month::at(0), AppId::parse("settings").unwrap());
+        assert_eq!(Subject::of(&usage(month, &app_id, "r")), None);
+        assert_eq!(usage_of(&usage(month, &app_id, "r")), Some((month, app_id)));
+        assert_eq!(usage_of("usage/1970-01/x"), None);
     }
 }

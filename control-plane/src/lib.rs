@@ -1,6 +1,6 @@
 //! The control plane: what is configured, who is a member, and telling everybody.
 //!
-//! Owns the store (applications, settings, members), the admin services that change it and the discovery
+//! Owns the store (applications, settings, members, usage), the admin services that change it and the discovery
 //! streams that spread it. Every change is validated here, once, before it is stored.
 //!
 //! Never here: the data plane's traffic, HTTP, listeners and certificates (the binary's).
@@ -14,6 +14,7 @@ mod model;
 mod registry;
 mod shared;
 pub mod store;
+mod usage;
 
 pub use admin::{AppsService, NodesService, SettingsService};
 pub use control_plane::{ControlPlane, ControlPlaneConfig, ControlPlaneError, MEMBER_TTL};

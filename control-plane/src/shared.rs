@@ -10,6 +10,7 @@ use crate::membership::Membership;
 use crate::model::Model;
 use crate::registry::Registry;
 use crate::store::Store;
+use crate::usage::Usage;
 
 /// One control plane's insides.
 #[derive(Debug, Clone)]
@@ -18,6 +19,7 @@ pub(crate) struct Shared {
     pub(crate) model: Model,
     pub(crate) membership: Membership,
     pub(crate) registry: Registry,
+    pub(crate) usage: Usage,
     pub(crate) gate: Arc<Gate>,
     /// Ends streams and the follower.
     pub(crate) stop: CancellationToken,

@@ -8,6 +8,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod update;
+mod usage;
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! One stream after its hello: updates out, answers and reports in, the lease kept alive.
+//! One stream after its hello: updates and usage out, answers and reports in, the lease kept alive.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -16,6 +16,7 @@ use super::Outbound;
 use super::hello::Hello;
 use super::position::Position;
 use super::update::Audience;
+use super::usage::Feed;
 use crate::membership::{Candidate, MembershipError, NodeState, Registration};
 use crate::registry::{Command, Place};
 use crate::shared::Shared;
@@ -31,7 +32,8 @@ pub(super) struct Session {
     shared: Shared,
     position: Position,
     revisions: watch::Receiver<u64>,
-    /// What goes out before anything new is made: `Registered`, then an update's messages, then commands.
+    /// What goes out before anything new is made: `Registered`, then usage and an update's
+    /// messages, then commands.
     outbox: VecDeque<ResponseKind>,
     /// Nodes are members, gateways are not.
     node: Option<Node>,
@@ -43,6 +45,7 @@ struct Node {
     place: Place,
     commands: mpsc::Receiver<Command>,
     keep_alive: Interval,
+    usage: Feed,
 }
 
 /// What woke the session.
@@ -55,13 +58,14 @@ enum Wake {
     Command(Option<Command>),
     Changed,
     KeepAlive,
+    Usage,
     Overdue,
 }
 
 impl Session {
     /// Registers nodes; the answer to the hello goes out first.
     pub(super) async fn open(shared: Shared, hello: Hello) -> Result<Self, Status> {
-        let node = match hello.audience {
+        let mut node = match hello.audience {
             Audience::Node => Some(Node::register(&shared, hello.candidate.clone()).await.map_err(status)?),
             Audience::Gateway => None,
         };
@@ -70,7 +74,8 @@ impl Session {
         // Before the position is fixed, so that no change falls between the two.
         let revisions = shared.model.revisions();
         let position = Position::new(hello.audience, hello.held(&shared).await);
-        let outbox = [ResponseKind::Registered(registered)].into();
+        let mut outbox = VecDeque::from([ResponseKind::Registered(registered)]);
+        outbox.extend(node.iter_mut().flat_map(|node| node.usage.messages()));
         Ok(Self { shared, position, revisions, outbox, node })
     }
 
@@ -83,9 +88,10 @@ impl Session {
         loop {
             if self.outbox.is_empty() {
                 self.next_update();
+                self.outbox.extend(self.node.iter_mut().flat_map(|node| node.usage.messages()));
             }
             match self.wake(&mut requests, &out).await? {
-                Wake::Sent => {}
+                Wake::Sent | Wake::Usage => {}
                 Wake::Gone => return Ok(()),
                 Wake::Request(request) => self.receive(request).await?,
                 Wake::Command(Some(command)) => self.outbox.push_back(command_message(command)),
@@ -111,9 +117,9 @@ impl Session {
     ) -> Result<Wake, Status> {
         let overdue = self.position.in_flight().map(|update| update.deadline);
         let sending = !self.outbox.is_empty();
-        let (commands, keep_alive) = match &mut self.node {
-            Some(node) => (Some(&mut node.commands), Some(&mut node.keep_alive)),
-            None => (None, None),
+        let (commands, keep_alive, usage) = match &mut self.node {
+            Some(node) => (Some(&mut node.commands), Some(&mut node.keep_alive), Some(&mut node.usage)),
+            None => (None, None, None),
         };
         Ok(tokio::select! {
             room = out.reserve(), if sending => match room {
@@ -129,6 +135,7 @@ impl Session {
             command = next_command(commands), if !sending => Wake::Command(command),
             _ = self.revisions.changed() => Wake::Changed,
             () = tick(keep_alive) => Wake::KeepAlive,
+            () = usage_due(usage), if !sending => Wake::Usage,
             () = due(overdue) => Wake::Overdue,
         })
     }
@@ -138,7 +145,12 @@ impl Session {
             Some(RequestKind::Ack(ack)) => self.answered(ack.nonce, Vec::new()),
             Some(RequestKind::Nack(nack)) => self.answered(nack.nonce, nack.rejections),
             Some(RequestKind::Report(report)) => self.report(&report).await,
-            Some(RequestKind::Usage(_)) => Ok(()),
+            Some(RequestKind::Usage(report)) => {
+                if let Some(node) = &mut self.node {
+                    node.usage.report(&report);
+                }
+                Ok(())
+            }
             Some(RequestKind::Hello(_)) => Err(Status::invalid_argument("a stream has one hello")),
             // A kind that a newer release knows.
             None => Ok(()),
@@ -238,7 +250,8 @@ impl Node {
         let period = (shared.membership.ttl() / KEEP_ALIVES_PER_TTL).max(Duration::from_millis(1));
         let mut keep_alive = interval(period);
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { candidate, registration, place, commands, keep_alive })
+        let usage = Feed::new(shared.usage.clone(), &candidate.incarnation);
+        Ok(Self { candidate, registration, place, commands, keep_alive, usage })
     }
 }
 
@@ -272,6 +285,13 @@ async fn tick(interval: Option<&mut Interval>) {
         Some(interval) => {
             interval.tick().await;
         }
+        None => pending().await,
+    }
+}
+
+async fn usage_due(usage: Option<&mut Feed>) {
+    match usage {
+        Some(usage) => usage.due().await,
         None => pending().await,
     }
 }
