@@ -9,3 +9,4 @@ mod nodes;
 mod permissions;
 mod plane;
 mod settings;
+mod usage;
