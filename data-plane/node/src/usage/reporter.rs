@@ -28,20 +28,22 @@ impl UsageReporter {
         Self { ledger, link }
     }
 
-    /// Reports and learns until the discovery stream's task has ended. Cancelled at any time, it loses nothing.
+    /// Reports and learns for ever. Cancelled at any time, it loses nothing.
     pub async fn run(&mut self) {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Without the discovery stream's task there is nothing more to learn, and counting goes on.
+        let mut learning = true;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {
                     self.ledger.set_time(unix_now());
                     self.report();
                 }
-                changed = self.link.elsewhere.changed() => match changed {
-                    Ok(()) => self.ledger.learn(&self.link.elsewhere.borrow_and_update()),
-                    Err(_) => return,
-                },
+                changed = self.link.elsewhere.changed(), if learning => {
+                    learning = changed.is_ok();
+                    self.ledger.learn(&self.link.elsewhere.borrow_and_update());
+                }
             }
         }
     }

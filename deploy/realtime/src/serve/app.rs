@@ -44,6 +44,8 @@ pub(super) struct App {
     node: Node,
     listeners: Listeners,
     tasks: Tasks,
+    /// What the others need until they have ended: the node's last reports go through it.
+    backbone: Tasks,
 }
 
 impl App {
@@ -53,7 +55,7 @@ impl App {
         if let Some(path) = &config.ready_file {
             ready::remove(path);
         }
-        let mut tasks = Tasks::new();
+        let (mut tasks, mut backbone) = (Tasks::new(), Tasks::new());
         let gate = Arc::new(gate());
         // First of all, because it tells whether the data directory is ours alone.
         let control = ControlPlane::open(ControlPlaneConfig::new(&config.data_dir), Arc::clone(&gate))
@@ -65,7 +67,7 @@ impl App {
             tasks.spawn_until_stop("operator tokens", watch);
         }
         let listeners = Listeners::bind(&config).await?;
-        let channel = discovery_service(&control, &mut tasks);
+        let channel = discovery_service(&control, &mut backbone);
         let registration = Registration {
             role: Role::Node,
             id: config.node_id.clone(),
@@ -73,10 +75,10 @@ impl App {
             peer: String::new(),
         };
         let discovery = realtime_discovery::start(channel, registration);
-        let node = Node::start(discovery, config.shards, config.drain, &mut tasks).await?;
+        let node = Node::start(discovery, config.shards, config.drain, &mut tasks, &mut backbone).await?;
         let demo = config.demo.then(|| Demo::new(&config.data_dir, operators.token_file.as_deref()));
         let ServeConfig { drain, ready_file, .. } = config;
-        Ok(Self { drain, ready_file, demo, gate, control, node, listeners, tasks })
+        Ok(Self { drain, ready_file, demo, gate, control, node, listeners, tasks, backbone })
     }
 
     /// Serves until a signal, then drains.
@@ -160,6 +162,7 @@ impl App {
                 Ok(())
             }
             broken = self.tasks.any_ended() => Err(Failure::Failed(broken)),
+            broken = self.backbone.any_ended() => Err(Failure::Failed(broken)),
             _ = self.node.superseded.wait_for(|superseded| *superseded) => {
                 Err(Failure::new("another process has taken this node's name"))
             }
@@ -172,6 +175,8 @@ impl App {
             ready::remove(path);
         }
         self.tasks.stop().await;
+        // Only now everything has been counted that will be.
+        self.backbone.stop().await;
         if timeout(STORE_CLOSE_TIMEOUT, self.control.shutdown()).await.is_err() {
             tracing::warn!("the store did not close in time");
         }

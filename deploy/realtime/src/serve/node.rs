@@ -1,10 +1,10 @@
 //! The data-plane node of the process, between discovery and the shards: puts every configuration in force,
-//! obeys drain commands, reports.
+//! obeys drain commands, reports load and usage.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use realtime_data_plane::{Shards, ShardsConfig};
+use realtime_data_plane::{Shards, ShardsConfig, UsageReporter};
 use realtime_discovery::{Command, Discovery, Report, Snapshot};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{interval, timeout};
@@ -40,6 +40,7 @@ impl Node {
         shards: usize,
         drain_over: Duration,
         tasks: &mut Tasks,
+        backbone: &mut Tasks,
     ) -> Result<Self, Failure> {
         let late = |_| Failure::new("the control plane did not answer in time");
         let ended = |_| Failure::new("the discovery stream ended");
@@ -52,12 +53,13 @@ impl Node {
             .await
             .map_err(late)?
             .map_err(ended)?;
+        let Discovery { mut snapshots, commands, report, usage, superseded, guard, .. } = discovery;
+        // Before the first client: what was used before the start counts.
+        let usage = UsageReporter::new(shards.usage_ledger(), usage);
         let (force, in_force) = watch::channel(None);
-        put_in_force(&shards, &mut discovery.snapshots, &force);
+        put_in_force(&shards, &mut snapshots, &force);
         let (drain, draining) = watch::channel(false);
         let drain = Arc::new(drain);
-        let superseded = discovery.superseded.clone();
-        let Discovery { snapshots, commands, report, guard, .. } = discovery;
         tasks.spawn_until_stop("configuration", configure(Arc::clone(&shards), snapshots, force));
         let stopping = CancellationToken::new();
         let obeying = obey(Arc::clone(&shards), commands, Arc::clone(&drain), drain_over);
@@ -67,10 +69,12 @@ impl Node {
             std::future::pending().await
         });
         let reporting = reports(Arc::clone(&shards), draining.clone(), report);
-        tasks.spawn_until_stop("reports", async move {
-            // The discovery stream lives as long as somebody reports.
+        tasks.spawn_until_stop("reports", reporting);
+        let stop = backbone.stopping();
+        backbone.spawn("usage", async move {
+            // The discovery stream lives until the last usage is reported.
             let _guard = guard;
-            reporting.await;
+            report_usage(usage, stop).await;
         });
         Ok(Self { shards, in_force, draining, drain, stopping, superseded })
     }
@@ -140,6 +144,14 @@ async fn obey(
             None => return,
         }
     }
+}
+
+async fn report_usage(mut usage: UsageReporter, stop: impl Future<Output = ()>) {
+    tokio::select! {
+        () = usage.run() => {}
+        () = stop => {}
+    }
+    usage.settle().await;
 }
 
 async fn reports(shards: Arc<Shards>, draining: watch::Receiver<bool>, report: watch::Sender<Report>) {

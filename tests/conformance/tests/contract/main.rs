@@ -17,6 +17,7 @@ mod limits;
 mod malformed;
 mod messages;
 mod opening;
+mod quotas;
 mod refusals;
 mod rfc6455;
 mod settings;
