@@ -58,6 +58,7 @@ impl UsageReporter {
         }
     }
 
+    /// Hands the stream what has changed since the last time.
     fn report(&self) {
         let table = self.ledger.counted();
         self.link.counted.send_if_modified(|told| {
@@ -67,5 +68,71 @@ impl UsageReporter {
             }
             news
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use realtime_discovery::UsageTable;
+    use realtime_proto::{AppId, Month, UsageCounts};
+    use tokio::sync::watch;
+
+    use super::*;
+
+    /// The stream's ends of a reporter's link.
+    struct Stream {
+        counted: watch::Receiver<Counted>,
+        elsewhere: watch::Sender<UsageTable>,
+        received: watch::Sender<u64>,
+    }
+
+    fn reporter(elsewhere: UsageTable) -> (UsageReporter, Arc<UsageLedger>, Stream) {
+        let (counted_in, counted) = watch::channel(Counted::default());
+        let (elsewhere_in, elsewhere) = watch::channel(elsewhere);
+        let (received_in, received) = watch::channel(0);
+        let ledger = Arc::new(UsageLedger::new());
+        let link = UsageLink { counted: counted_in, elsewhere, received };
+        let stream = Stream { counted, elsewhere: elsewhere_in, received: received_in };
+        (UsageReporter::new(ledger.clone(), link), ledger, stream)
+    }
+
+    fn table(api_bytes: u64) -> UsageTable {
+        let key = (Month::at(unix_now()), AppId::parse("a").unwrap());
+        [(key, UsageCounts { api_bytes, inbound_messages: 0 })].into()
+    }
+
+    #[tokio::test]
+    async fn what_is_known_at_the_start_counts_at_once_and_the_rest_when_it_comes() {
+        let (mut reporter, ledger, stream) = reporter(table(60));
+        let quota = ledger.quota(&AppId::parse("a").unwrap());
+        assert!(!quota.charge_bytes(100, 50));
+        assert!(quota.charge_bytes(100, 10));
+        let running = tokio::spawn(async move { reporter.run().await });
+        stream.elsewhere.send_replace(table(80));
+        while quota.charge_bytes(100, 30) {
+            quota.refund_bytes(30);
+            tokio::task::yield_now().await;
+        }
+        let mut counted = stream.counted;
+        counted.wait_for(|counted| *counted.table == table(10)).await.unwrap();
+        running.abort();
+    }
+
+    #[tokio::test]
+    async fn the_last_report_is_waited_for() {
+        let (reporter, ledger, mut stream) = reporter(UsageTable::new());
+        assert!(ledger.quota(&AppId::parse("a").unwrap()).charge_bytes(100, 7));
+        let settled = tokio::spawn(reporter.settle());
+        let number = stream.counted.wait_for(|counted| *counted.table == table(7)).await.unwrap().number;
+        assert!(!settled.is_finished());
+        stream.received.send_replace(number);
+        settled.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn without_anything_counted_nothing_is_waited_for() {
+        let (reporter, _, stream) = reporter(UsageTable::new());
+        reporter.settle().await;
+        assert_eq!(stream.counted.borrow().number, 0);
     }
 }

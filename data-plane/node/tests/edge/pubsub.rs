@@ -1,6 +1,6 @@
 //! The PubSub service over real gRPC, and in process.
 
-use realtime_auth::Caller;
+use realtime_auth::{Behalf, Caller};
 use realtime_data_plane::PubSubService;
 use realtime_proto::generated::pubsub as wire;
 use realtime_proto::{ApiError, ErrorCode};
@@ -199,6 +199,46 @@ async fn a_caller_checked_in_this_process_needs_no_token() {
     // Without one, and without a peer's address, nobody vouches for it.
     let request = bearer(OPERATOR_TOKEN, publish("t", "1"));
     assert_eq!(code(answer(service.publish(request).await)), ErrorCode::AddressForbidden);
+}
+
+/// A tier whose month has this many bytes of API usage.
+fn month_of(bytes: u64) -> Setup {
+    let settings = json!({"tiers": {"free": {"apiUsageBytesPerMonth": bytes}, "unlimited": {}}});
+    Setup { settings, ..Setup::default() }
+}
+
+#[tokio::test]
+async fn a_months_usage_is_refused_beyond_its_limit_entry_by_entry() {
+    let mut served = Served::start(month_of(300)).await;
+    let token = admin_token(&[PUBLISH_ALL, "realtime:admin:manage:subscribers"]);
+    let publishes = vec![publish("t", "1234567890"), publish("t", &"1".repeat(300)), publish("t", "1")];
+    let request = bearer(&token, wire::PublishBatchRequest { publishes });
+    let results = answer(within(served.rpc.publish_batch(request)).await).unwrap().results;
+    let codes: Vec<_> = results.into_iter().map(outcome).collect();
+    assert_eq!(codes, ["ok", "quota_exceeded", "ok"]);
+    let list = || wire::ListTopicsRequest { app_id: "a".into(), ..Default::default() };
+    assert!(within(served.rpc.list_topics(bearer(&token, list()))).await.is_ok());
+    let refused = answer(within(served.rpc.list_topics(bearer(&token, list()))).await).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::QuotaExceeded);
+    assert!(refused.retry_after.is_some_and(|seconds| (1..=86_400).contains(&seconds)), "{refused:?}");
+    assert!(within(served.rpc.list_topics(bearer(OPERATOR_TOKEN, list()))).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_gateway_says_for_whom_it_calls_and_operators_use_nothing_up() {
+    let node = Node::start(month_of(10)).await;
+    let service = PubSubService::new(node.shards.clone(), node.gate.clone());
+    let publish = async |behalf| {
+        let mut request = Request::new(publish("t", "1234567890"));
+        request.extensions_mut().insert(Caller::Cluster { behalf });
+        answer(service.publish(request).await).map(drop)
+    };
+    for _ in 0..3 {
+        assert_eq!(publish(Behalf::Operator).await, Ok(()));
+    }
+    assert_eq!(publish(Behalf::App).await, Ok(()));
+    assert_eq!(publish(Behalf::App).await.unwrap_err().code, ErrorCode::QuotaExceeded);
+    assert_eq!(publish(Behalf::Operator).await, Ok(()));
 }
 
 #[tokio::test]
