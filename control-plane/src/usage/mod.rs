@@ -136,3 +136,34 @@ impl Row {
 fn this_month() -> Month {
     Month::at(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::store::EmbeddedStore;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_reported_is_written_when_its_minute_is_over() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(directory.path()).await.unwrap());
+        let usage = Usage::open(store.clone(), "1").await.unwrap();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(usage.clone().run(stop.clone()));
+        let counts = UsageCounts { api_bytes: 7, inbound_messages: 0 };
+        let row = Row::new(this_month(), AppId::parse("a").unwrap(), counts);
+        let started = Instant::now();
+        usage.report("i", std::slice::from_ref(&row));
+        while store.list("usage/").await.unwrap().entries.is_empty() {
+            // Paused time runs on while the disk works, so that only a loose upper bound holds.
+            assert!(started.elapsed() < CHECKPOINT_EVERY * 100, "never written");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert!(started.elapsed() >= CHECKPOINT_EVERY, "{:?}", started.elapsed());
+        let again = Usage::open(store, "1").await.unwrap();
+        assert_eq!(again.elsewhere("new", 0).0, [row]);
+        stop.cancel();
+        running.await.unwrap();
+    }
+}
