@@ -49,7 +49,7 @@ impl Layers {
         layers
     }
 
-    pub(super) fn from_parts(
+    pub(crate) fn from_parts(
         config: Option<&str>,
         known: &BTreeSet<String>,
         unknown: Vec<String>,

@@ -74,6 +74,15 @@ impl ServeConfig {
                 &format!("{address} can be reached from other machines and has no TLS; --insecure-cluster allows it"),
             );
         }
+        if let (Ok(Some(_)), Ok(Some(_))) = (&token, &token_file) {
+            r.note("operator-tokens", "an operator token is given too; give one of the two");
+        }
+        if let Ok(Some(token)) = &token
+            && (token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()))
+        {
+            // Nothing else can stand behind "Bearer " in a header, so it would never match.
+            r.note("operator-token", "must be printable ASCII without spaces");
+        }
         let operators = match (token, token_file) {
             (_, Ok(Some(file))) => Ok(OperatorSource::File(file.into())),
             (Ok(Some(token)), Ok(None)) => Ok(OperatorSource::Given(token)),
@@ -124,6 +133,25 @@ mod tests {
         assert!(resolve(&args).is_ok());
         args.grpc_listen = Some("off".into());
         assert_eq!(resolve(&args).unwrap().grpc_listen, None);
+    }
+
+    #[test]
+    fn an_operator_token_is_given_once_and_can_be_sent_in_a_header() {
+        let known = ["operator-token", "operator-tokens"].map(String::from).into();
+        for (token, args, problems) in [
+            ("s3cret", ServeArgs::default(), 0),
+            ("two words", ServeArgs::default(), 1),
+            ("line\n", ServeArgs::default(), 1),
+            ("s3cret", ServeArgs { operator_tokens: Some("f".into()), ..ServeArgs::default() }, 1),
+        ] {
+            let env = [("REALTIME_OPERATOR_TOKEN".to_owned(), token.to_owned())].into_iter();
+            let layers = Layers::from_parts(None, &known, Vec::new(), env, |_| Err("no file".into()));
+            let found = match ServeConfig::resolve(&args, &layers) {
+                Err(Failure::Usage(problems)) => problems.len(),
+                _ => 0,
+            };
+            assert_eq!(found, problems, "{token:?}");
+        }
     }
 
     #[test]
