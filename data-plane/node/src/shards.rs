@@ -3,6 +3,7 @@
 use std::hash::BuildHasher;
 use std::io::Write as _;
 use std::net::{IpAddr, TcpStream};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -125,7 +126,7 @@ pub(crate) struct NodeShared {
 #[derive(Debug)]
 pub struct Shards {
     shared: Arc<NodeShared>,
-    threads: Mutex<Vec<JoinHandle<std::io::Result<()>>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     /// Makes a new table and its announcement one step.
     configuring: Mutex<()>,
     placement: DefaultHashBuilder,
@@ -160,7 +161,7 @@ impl Shards {
             let shared = shared.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("shard-{number}"))
-                .spawn(move || seat.run(number, shared))?;
+                .spawn(move || run_or_abort(seat, number, shared))?;
             shards.threads.lock().push(thread);
         }
         Ok(shards)
@@ -423,13 +424,24 @@ impl Drop for Shards {
             inbox.push(Command::Stop);
         }
         for thread in self.threads.lock().drain(..) {
-            match thread.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(%error, "a shard's poller failed"),
-                Err(_) => tracing::error!("a shard panicked"),
-            }
+            // A shard that fails ends the process before it could be joined.
+            let _ = thread.join();
         }
     }
+}
+
+/// Runs a shard. One that fails takes the process with it: its sessions are lost either way, and a node that
+/// looked alive without it would leave their clients, and whoever asks it something, waiting for ever. Nodes hold
+/// nothing that a restart does not bring back.
+fn run_or_abort(seat: Seat, number: u8, shared: Arc<NodeShared>) {
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| seat.run(number, shared)));
+    match ended {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => tracing::error!(number, %error, "a shard's poller failed: aborting"),
+        // The panic's message is on standard error already.
+        Err(_) => tracing::error!(number, "a shard panicked: aborting"),
+    }
+    std::process::abort();
 }
 
 fn stopped() -> ApiError {
