@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod apps;
-mod audit;
 mod discovery;
 mod node;
 mod nodes;

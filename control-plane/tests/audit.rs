@@ -1,4 +1,10 @@
-//! What the audit log says, and what it never does.
+//! What the audit log says, and what it never does. A program of its own: other tests of the same process would
+//! decide with theirs which log records are made at all.
+#![allow(clippy::unwrap_used)]
+
+#[path = "services/plane.rs"]
+#[allow(dead_code)] // The services' tests use more of it.
+mod plane;
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
@@ -7,9 +13,7 @@ use realtime_proto::generated::admin as wire;
 use serde_json::{Value, json};
 use tonic::Request;
 
-use crate::plane::{
-    ADMIN_SECRET, AUTH_SECRET, MANAGE_APPLICATION, OPERATOR, Plane, app, app_token, operator,
-};
+use plane::{ADMIN_SECRET, AUTH_SECRET, MANAGE_APPLICATION, OPERATOR, Plane, app, app_token, operator};
 
 /// The log's text.
 #[derive(Clone, Default)]
