@@ -2,6 +2,7 @@
 //! and timers. `shards` is the handle that everything else (front door, PubSub service, drain) uses.
 
 mod ids;
+mod operation;
 mod runtime;
 mod shard;
 
@@ -14,6 +15,8 @@ pub mod usage;
 
 pub use admin_listener::AdminListener;
 pub use front_door::{Fallback, FrontDoor, FrontDoorLimits};
+pub use operation::{Arrival, ConnectionInfo, Publication, Receipt, Target};
 pub use pubsub::PubSubService;
-pub use shards::{AppRuntime, Arrival, ConnectionInfo, Publication, Receipt, Shards, ShardsConfig, Target};
+pub use runtime::AppRuntime;
+pub use shards::{Shards, ShardsConfig};
 pub use usage::{UsageLedger, UsageReporter};

@@ -2,7 +2,6 @@
 
 use std::hash::BuildHasher;
 use std::io::Write as _;
-use std::net::{IpAddr, TcpStream};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,18 +9,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use hashbrown::DefaultHashBuilder;
 use parking_lot::Mutex;
-use realtime_auth::Identity;
 use realtime_discovery::Snapshot;
 use realtime_proto::{ApiError, AppId, CloseCode, ConnectionId, ErrorCode, NodePrefix, PatternSet, topic};
 use realtime_session::{Frame, encode, frame};
 use tokio::sync::oneshot;
 
 use crate::ids::ConnectionIds;
-pub use crate::runtime::AppRuntime;
-use crate::runtime::{AppTable, NodeUsage};
+use crate::operation::{Arrival, ConnectionInfo, Publication, Receipt, Target};
+use crate::runtime::{AppRuntime, AppTable, NodeUsage};
 use crate::shard::Seat;
 use crate::shard::admin::smallest;
 use crate::shard::counters::Published;
@@ -38,77 +35,6 @@ const MAX_SHARDS: usize = 256;
 pub struct ShardsConfig {
     /// Shard threads; 0: one per core.
     pub threads: usize,
-}
-
-/// A connection that the front door has authenticated and upgraded (the 101 is written).
-#[derive(Debug)]
-pub struct Arrival {
-    /// The raw socket, non-blocking.
-    pub socket: TcpStream,
-    /// Bytes read past the upgrade request.
-    pub read_ahead: Bytes,
-    /// The application.
-    pub app: Arc<AppRuntime>,
-    /// The verified token.
-    pub identity: Arc<Identity>,
-    /// The client's address, without port.
-    pub remote_address: IpAddr,
-    /// permessage-deflate was negotiated.
-    pub deflate: bool,
-    /// `ack_format=envelope` in the URL.
-    pub ack_envelope: bool,
-}
-
-/// A publish from a service; already authorized.
-#[derive(Debug, Clone)]
-pub struct Publication {
-    /// The application.
-    pub app: AppId,
-    /// A valid topic that clients may publish on.
-    pub topic: String,
-    /// JSON text as posted.
-    pub message: Bytes,
-    /// Binary frames, compressed where negotiated.
-    pub compress: bool,
-    /// Empty: `broadcast`.
-    pub message_type: String,
-}
-
-/// Where a publish went.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Receipt {
-    /// Subscribers of the topic.
-    pub matched: u64,
-    /// Subscribers whose queue took the frame.
-    pub queued: u64,
-    /// Subscribers that were closed as slow consumers instead.
-    pub dropped: u64,
-}
-
-/// Which connections to close.
-#[derive(Debug, Clone)]
-pub enum Target {
-    /// One.
-    Connection(ConnectionId),
-    /// All of a subject.
-    Subject(String),
-    /// All of the application.
-    All,
-}
-
-/// A row of the connection list.
-#[derive(Debug, Clone)]
-pub struct ConnectionInfo {
-    /// The connection.
-    pub id: ConnectionId,
-    /// Its token's subject, or its id.
-    pub subject: Arc<str>,
-    /// The client's address.
-    pub remote_address: IpAddr,
-    /// Milliseconds since the Unix epoch.
-    pub connected_at_ms: u64,
-    /// Subscriptions but for `main` and `priv/` topics.
-    pub subscriptions: u32,
 }
 
 /// What the shards share with their handle.

@@ -5,7 +5,7 @@ use realtime_proto::{CloseCode, ConnectionId, PatternSet, topic};
 use super::connection::Connection;
 use super::hub::Hub;
 use super::inbox::{Command, Query};
-use crate::shards::{ConnectionInfo, Target};
+use crate::operation::{ConnectionInfo, Target};
 
 impl Hub {
     /// Applies a command that is neither a publish nor an arrival. An asker that has gone gets no answer.

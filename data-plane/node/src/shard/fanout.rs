@@ -9,8 +9,8 @@ use super::connection::{Ending, Phase};
 use super::hub::Hub;
 use super::output::{Flushed, FrameIndex, Turn};
 use super::poller::Interest;
+use crate::operation::Receipt;
 use crate::shard::inbox::{Command, Delivery};
-use crate::shards::Receipt;
 
 /// The wire variants of one frame, each made known to the turn when the first receiver needs it.
 struct Variants<'a> {

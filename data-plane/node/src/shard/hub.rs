@@ -13,7 +13,9 @@ use super::counters::Cells;
 use super::lifecycle::Drain;
 use super::output::Turn;
 use super::poller::{self, Poller, Readiness, Transfer};
+use super::random::Random;
 use super::slab::{Slab, Token};
+use super::stack_text::{HexId, StackText};
 use super::subjects::Subjects;
 use super::topics::Topics;
 use super::wheel::Wheel;
@@ -406,74 +408,4 @@ impl Message<'_> {
 pub(super) enum Presence {
     Connected,
     Disconnected,
-}
-
-/// Text on the stack.
-struct StackText<const N: usize> {
-    bytes: [u8; N],
-    len: usize,
-}
-
-impl<const N: usize> Default for StackText<N> {
-    fn default() -> Self {
-        Self { bytes: [0; N], len: 0 }
-    }
-}
-
-impl<const N: usize> StackText<N> {
-    fn as_str(&self) -> &str {
-        // Only whole `str`s are appended.
-        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
-    }
-}
-
-impl<const N: usize> std::fmt::Write for StackText<N> {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let end = self.len + text.len();
-        self.bytes.get_mut(self.len..end).ok_or(std::fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.len = end;
-        Ok(())
-    }
-}
-
-/// An id of 32 hex digits on the stack.
-#[derive(Default)]
-struct HexId(StackText<32>);
-
-impl HexId {
-    fn fill(&mut self, id: [u8; 16]) -> &str {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        for (pair, byte) in self.0.bytes.chunks_exact_mut(2).zip(id) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-        }
-        self.0.len = 32;
-        self.0.as_str()
-    }
-}
-
-/// Message ids: unique, not secret, so a fast generator (splitmix64) with a random start serves.
-pub(super) struct Random(u64, u64);
-
-impl Random {
-    fn new() -> Self {
-        let [a, b] = [realtime_proto::ids::random::<8>(), realtime_proto::ids::random::<8>()];
-        Self(u64::from_ne_bytes(a), u64::from_ne_bytes(b))
-    }
-
-    fn word(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn bytes(&mut self) -> [u8; 16] {
-        let (a, b) = (self.word(), self.word() ^ self.1);
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&a.to_ne_bytes());
-        bytes[8..].copy_from_slice(&b.to_ne_bytes());
-        bytes
-    }
 }

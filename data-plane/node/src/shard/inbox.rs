@@ -12,8 +12,8 @@ use realtime_session::Frame;
 use tokio::sync::oneshot;
 
 use super::poller::Waker;
+use crate::operation::{Arrival, ConnectionInfo, Receipt, Target};
 use crate::runtime::Reservation;
-use crate::shards::{Arrival, ConnectionInfo, Receipt, Target};
 
 /// Publishes and commands that may wait: some 10 ms of work for a shard at full speed.
 pub(crate) const INBOX_CAPACITY: usize = 65_536;
