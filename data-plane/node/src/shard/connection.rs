@@ -7,9 +7,11 @@ use bytes::Bytes;
 use realtime_auth::Identity;
 use realtime_proto::{CloseCode, ConnectionId};
 use realtime_session::Session;
+use realtime_session::encode::Sender;
 
 use super::output::Output;
 use super::slab::{Slab, Token};
+use super::stack_text::HexId;
 use super::topics::{Lists, Subscription};
 use crate::runtime::Reservation;
 
@@ -83,6 +85,11 @@ impl Connection {
     #[inline]
     pub(super) fn is_open(&self) -> bool {
         self.ending.is_none() && matches!(self.phase, Phase::Open)
+    }
+
+    /// As frames name it; `id` holds the text of its id.
+    pub(super) fn sender<'a>(&'a self, id: &'a mut HexId) -> Sender<'a> {
+        Sender { connection_id: id.fill(self.id.0), subject: &self.subject }
     }
 
     /// Subscriptions that count towards limits.

@@ -189,10 +189,7 @@ impl Hub {
         let mut text = HexId::default();
         let id = message.id.unwrap_or_else(|| text.fill(self.random.bytes()));
         let mut connection_id = HexId::default();
-        let sender = encode::Sender {
-            connection_id: connection_id.fill(connection.id.0),
-            subject: &connection.subject,
-        };
+        let sender = connection.sender(&mut connection_id);
         self.scratch.clear();
         let message_type = message.message_type.unwrap_or(topic::BROADCAST);
         encode::client_publish(&mut self.scratch, topic, message_type, sender, message.payload, id);
@@ -216,10 +213,7 @@ impl Hub {
         let config = &app.app.config;
         if config.enable_web_socket_inbound_topic {
             let mut connection_id = HexId::default();
-            let sender = encode::Sender {
-                connection_id: connection_id.fill(connection.id.0),
-                subject: &connection.subject,
-            };
+            let sender = connection.sender(&mut connection_id);
             self.scratch.clear();
             let message_type = message.message_type.unwrap_or(topic::BROADCAST);
             let permissions = connection.identity.permissions.list();
@@ -249,10 +243,7 @@ impl Hub {
         }
         let Some(connection) = self.connections.get(index) else { return };
         let mut connection_id = HexId::default();
-        let sender = encode::Sender {
-            connection_id: connection_id.fill(connection.id.0),
-            subject: &connection.subject,
-        };
+        let sender = connection.sender(&mut connection_id);
         self.scratch.clear();
         let permissions = connection.identity.permissions.list();
         encode::presence(&mut self.scratch, sender, permissions, status == Presence::Connected);
