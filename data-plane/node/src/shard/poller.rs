@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
 
 use super::slab::Token;
 
@@ -152,11 +153,13 @@ fn data(token: Token) -> epoll::EventData {
 }
 
 pub(super) fn read(socket: &TcpStream, buffer: &mut [u8]) -> Transfer {
-    outcome(rustix::io::read(socket.as_fd(), buffer))
+    outcome(rustix::net::recv(socket.as_fd(), buffer, RecvFlags::empty()).map(|(n, _)| n))
 }
 
+// `send` and not `write`: it skips the file layer (0.91 to 1.00 of the CPU time per delivery in five interleaved pairs
+// of 1,000 subscribers at window 1) and never raises SIGPIPE.
 pub(super) fn write(socket: &TcpStream, bytes: &[u8]) -> Transfer {
-    outcome(rustix::io::write(socket.as_fd(), bytes))
+    outcome(rustix::net::send(socket.as_fd(), bytes, SendFlags::NOSIGNAL))
 }
 
 pub(super) fn write_vectored(socket: &TcpStream, slices: &[IoSlice<'_>]) -> Transfer {
