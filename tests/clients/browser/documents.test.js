@@ -3,14 +3,12 @@
 
 const assert = require('node:assert/strict')
 const fs = require('node:fs')
-const http = require('node:http')
 const path = require('node:path')
 const { test } = require('node:test')
-const { chromium } = require('playwright-core')
+const { openSite } = require('../lib/chromium')
 const { DEADLINE_MS, Server } = require('../lib/server')
 
 const ROOT = path.join(__dirname, '../../..')
-const EXECUTABLE = process.env.CHROMIUM || '/usr/bin/chromium'
 const TOKEN_PLACE = "'…'"
 
 /** The document's one HTML page. */
@@ -24,24 +22,10 @@ function pageOf (document, host) {
 
 /** Opens the page in a browser, from an origin of its own. */
 async function open (t, html, fragment = '') {
-  const site = http.createServer((request, response) => {
-    response.writeHead(200, { 'Content-Type': 'text/html' }).end(html)
-  })
-  await new Promise((resolve) => site.listen(0, '127.0.0.1', resolve))
-  const browser = await chromium.launch({
-    executablePath: EXECUTABLE,
-    headless: true,
-    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-      '--disable-background-networking', '--disable-component-update', '--disable-sync']
-  })
-  t.after(async () => {
-    await browser.close()
-    site.close()
-    site.closeAllConnections()
-  })
-  const page = await browser.newPage()
+  const { origin, page, close } = await openSite(html)
+  t.after(close)
   page.on('pageerror', (error) => assert.fail(error))
-  return { page, show: () => page.goto(`http://127.0.0.1:${site.address().port}/${fragment}`) }
+  return { page, show: () => page.goto(`${origin}/${fragment}`) }
 }
 
 /** Publishes until the page shows it: it subscribes in its own time, and nothing is kept for it. */

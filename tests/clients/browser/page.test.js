@@ -1,45 +1,30 @@
 'use strict'
-// A page in headless Chromium with the browser's own WebSocket. CHROMIUM names the browser.
+// A page in headless Chromium with the browser's own WebSocket.
 
 const assert = require('node:assert/strict')
 const fs = require('node:fs')
-const http = require('node:http')
 const path = require('node:path')
 const { after, test } = require('node:test')
-const { chromium } = require('playwright-core')
+const { openSite } = require('../lib/chromium')
 const { clientScenarios } = require('../lib/scenarios')
 const { Server } = require('../lib/server')
 const { Session } = require('../lib/session')
 
 const PAGE = fs.readFileSync(path.join(__dirname, 'page.html'))
-const EXECUTABLE = process.env.CHROMIUM || '/usr/bin/chromium'
 
 const sessions = new Map()
 const cleanup = []
 let page
 let origin
 
-/** Serves the page on an origin of its own, as a site would, and opens it once. Playwright gives the browser a new user-data directory. */
+/** Opens the page once. */
 async function openPage () {
   if (page) return page
-  const site = http.createServer((request, response) => {
-    response.writeHead(200, { 'Content-Type': 'text/html' }).end(PAGE)
-  })
-  await new Promise((resolve) => site.listen(0, '127.0.0.1', resolve))
-  const browser = await chromium.launch({
-    executablePath: EXECUTABLE,
-    headless: true,
-    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-      '--disable-background-networking', '--disable-component-update', '--disable-sync']
-  })
-  cleanup.push(() => browser.close(), () => new Promise((resolve) => {
-    site.close(resolve)
-    site.closeAllConnections()
-  }))
-  page = await browser.newPage()
+  const site = await openSite(PAGE)
+  cleanup.push(site.close);
+  ({ origin, page } = site)
   await page.exposeFunction('sessionReceived', (key, frame) => sessions.get(key).received(frame))
   await page.exposeFunction('sessionClosed', (key, close) => sessions.get(key).end(close))
-  origin = `http://127.0.0.1:${site.address().port}`
   await page.goto(origin)
   return page
 }
