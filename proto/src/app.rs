@@ -266,9 +266,13 @@ impl AppConfig {
     /// Whether clients' messages have a target.
     #[must_use]
     pub fn inbound_enabled(&self) -> bool {
-        self.enable_web_socket_inbound_topic
-            || self.enable_inbound_stream
-            || self.amazon_sns_forwarder.as_ref().is_some_and(|f| f.enabled)
-            || self.amazon_sqs_forwarder.as_ref().is_some_and(|f| f.enabled)
+        self.enable_web_socket_inbound_topic || self.has_other_inbound_targets()
+    }
+
+    /// Whether clients' messages have a target besides `secure/inbound`.
+    #[must_use]
+    pub fn has_other_inbound_targets(&self) -> bool {
+        let amazon = [&self.amazon_sns_forwarder, &self.amazon_sqs_forwarder];
+        self.enable_inbound_stream || amazon.into_iter().flatten().any(|forwarder| forwarder.enabled)
     }
 }

@@ -75,13 +75,6 @@ impl AppRuntime {
         self.limits.message_bytes()
     }
 
-    /// Whether messages must also reach a target that this release does not serve.
-    pub(crate) fn has_forwarders(&self) -> bool {
-        let config = &self.app.config;
-        let amazon = [&config.amazon_sns_forwarder, &config.amazon_sqs_forwarder];
-        config.enable_inbound_stream || amazon.into_iter().flatten().any(|forwarder| forwarder.enabled)
-    }
-
     /// Takes a place under both connection limits.
     pub(crate) fn reserve(&self, node: &Arc<NodeUsage>) -> Result<Reservation, ApiError> {
         let in_app = self.usage.connections.fetch_add(1, Ordering::AcqRel);

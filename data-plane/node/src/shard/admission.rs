@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use realtime_proto::app::ConnectionLimitPolicy;
 use realtime_proto::{CloseCode, topic};
-use realtime_session::{Codec, Session, frame};
+use realtime_session::{Codec, Session};
 
 use super::connection::{Connection, END, Ending, Phase, Wait};
 use super::hub::{Hub, Presence};
@@ -58,6 +58,7 @@ impl Hub {
             ending: None,
             session: Session::new(arrival.deflate),
             socket: arrival.socket,
+            // In no index yet; `admit` decides.
             phase: Phase::Closing { peer_done: false },
             slot: arrival.app.slot,
             id,
@@ -95,9 +96,7 @@ impl Hub {
                 if let Some(connection) = self.connections.get_mut(holder.index) {
                     connection.probed = true;
                 }
-                let mut ping = Vec::with_capacity(2);
-                frame::write_ping(&mut ping);
-                self.send(holder.index, ping);
+                self.ping(holder.index);
             }
         }
     }

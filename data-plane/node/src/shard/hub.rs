@@ -1,10 +1,7 @@
 //! The state of a shard and the step `event → apply`; what it puts into queues is written by `finish_turn`.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use realtime_proto::app::AckFormat;
 use realtime_proto::{ErrorCode, topic};
 use realtime_session::{Codec, Deflater, Event, Frame, Input, encode, frame};
 
@@ -15,7 +12,7 @@ use super::output::Turn;
 use super::poller::{self, Poller, Readiness, Transfer};
 use super::random::Random;
 use super::slab::{Slab, Token};
-use super::stack_text::{HexId, StackText};
+use super::stack_text::HexId;
 use super::subjects::Subjects;
 use super::topics::Topics;
 use super::wheel::Wheel;
@@ -52,8 +49,9 @@ pub(super) struct Hub {
     pub(super) outboxes: Vec<Vec<Delivery>>,
     pub(super) now_ms: u64,
     pub(super) random: Random,
-    scratch: Vec<u8>,
-    share_bytes: usize,
+    /// Where texts are put together.
+    pub(super) scratch: Vec<u8>,
+    pub(super) share_bytes: usize,
     share_start: usize,
 }
 
@@ -139,15 +137,14 @@ impl Hub {
         if std::mem::take(&mut connection.probed) {
             self.alive.push(index);
         }
-        let slot = connection.slot;
+        // Once a read, not once a frame: the count behind the handle is shared by all shards.
+        let Some(app) = self.table.by_slot(connection.slot).cloned() else { return };
         let mut input = Input::new(bytes);
         while let Some(connection) = self.connections.get_mut(index).filter(|c| c.ending.is_none()) {
-            let Some(app) = self.table.by_slot(slot) else { return };
             let permissions = &connection.identity.permissions;
             let event = connection.session.next(self.now_ms, &app.policy, permissions, &mut input, codec);
             let Some(event) = event else { return };
             self.cells.frames_received += 1;
-            let app = app.clone();
             self.apply(index, &app, event);
         }
     }
@@ -228,7 +225,7 @@ impl Hub {
             let frame = message.frame(&self.scratch);
             self.publish_inbound(app.slot, &frame);
         }
-        if app.has_forwarders() {
+        if config.has_other_inbound_targets() {
             let why = "the application's Amazon or stream target is not served by this release";
             self.refuse(index, ErrorCode::ForwardFailed, why, Some(id), None);
         } else {
@@ -324,54 +321,6 @@ impl Hub {
             app.usage.remove_topic(&removed.name);
         }
         true
-    }
-
-    pub(super) fn welcome(&mut self, index: u32, app: &AppRuntime, topic: &str) {
-        let Some(connection) = self.connections.get(index) else { return };
-        let mut id = HexId::default();
-        let mut address = StackText::<64>::default();
-        // An IP address is shorter than the text's room.
-        let _ = write!(address, "{}", connection.remote_address);
-        let app_id = app.app.config.app_id.as_str();
-        self.scratch.clear();
-        encode::welcome(&mut self.scratch, topic, id.fill(connection.id.0), app_id, address.as_str());
-        self.send_text(index);
-    }
-
-    fn ack(&mut self, index: u32, app: &AppRuntime, id: &str) {
-        let config = &app.app.config;
-        if !config.client_inbound_ack_enabled {
-            return;
-        }
-        let envelope = self.connections.get(index).is_some_and(|c| c.ack_envelope);
-        let format = if envelope { AckFormat::Envelope } else { config.client_inbound_ack_format };
-        self.scratch.clear();
-        encode::ack(&mut self.scratch, id, format);
-        self.send_text(index);
-    }
-
-    fn refuse(&mut self, index: u32, code: ErrorCode, why: &str, id: Option<&str>, topic: Option<&str>) {
-        self.cells.refusals += 1;
-        self.scratch.clear();
-        encode::error(&mut self.scratch, code, why, id, topic);
-        self.send_text(index);
-    }
-
-    /// Queues the text in `scratch` for one connection.
-    fn send_text(&mut self, index: u32) {
-        let mut bytes = Vec::with_capacity(self.scratch.len() + 4);
-        frame::write_text(&mut bytes, &self.scratch);
-        self.send(index, bytes);
-    }
-
-    /// Queues a frame for one connection.
-    pub(super) fn send(&mut self, index: u32, frame: Vec<u8>) {
-        let Some(connection) = self.connections.get_mut(index) else { return };
-        self.share_bytes += frame.len();
-        let frame = self.turn.add(Bytes::from(frame));
-        if self.turn.enqueue(index, &mut connection.output, frame) {
-            self.write_now(index);
-        }
     }
 
     /// Counts a frame against the share of the turn.

@@ -247,9 +247,7 @@ impl Hub {
             return self.end(index, Ending::Close(CloseCode::Idle));
         }
         if idle != 0 && quiet >= idle / 2 {
-            let mut ping = Vec::with_capacity(2);
-            frame::write_ping(&mut ping);
-            self.send(index, ping);
+            self.ping(index);
         }
         self.schedule(index);
     }

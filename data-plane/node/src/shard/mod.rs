@@ -18,6 +18,7 @@ mod lifecycle;
 mod output;
 mod poller;
 mod random;
+mod replies;
 mod slab;
 mod stack_text;
 mod subjects;
