@@ -92,6 +92,8 @@ impl Client {
     pub async fn open_unwelcomed(address: &str, path: &str) -> Self {
         let url = format!("ws://{address}{path}");
         let socket = TcpStream::connect(address).await.expect("a TCP connection");
+        // Else two short frames in a row wait for the peer's delayed acknowledgement.
+        socket.set_nodelay(true).expect("a socket option");
         let request = url.as_str().into_client_request().expect("a WebSocket URL");
         let (stream, _) = within("the upgrade", client_async(request, socket)).await.expect("an upgrade");
         let (sink, stream) = stream.split();

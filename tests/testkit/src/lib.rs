@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod client;
+pub mod deflate;
 pub mod http;
 pub mod raw;
 pub mod server;

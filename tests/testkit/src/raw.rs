@@ -24,6 +24,8 @@ pub const FIN: u8 = 0x80;
 pub const RSV1: u8 = 0x40;
 /// The second reserved bit, which nothing uses.
 pub const RSV2: u8 = 0x20;
+/// The third reserved bit, which nothing uses.
+pub const RSV3: u8 = 0x10;
 
 /// A key as a client would send it.
 const SEC_WEBSOCKET_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -88,6 +90,8 @@ impl RawSocket {
     /// When no well-formed answer comes.
     pub async fn open(address: &str, path: &str, headers: &[(&str, &str)]) -> Result<Self, Response> {
         let mut stream = TcpStream::connect(address).await.expect("a TCP connection");
+        // What is written with one call is sent at once.
+        stream.set_nodelay(true).expect("a socket option");
         let mut request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n");
         let usual = [
             ("Connection", "Upgrade"),
@@ -143,6 +147,16 @@ impl RawSocket {
         self.write_frame(FIN | TEXT, text.as_bytes()).await;
     }
 
+    /// Writes bytes in pieces of `size`, each with a call of its own.
+    ///
+    /// # Panics
+    /// When the connection is gone.
+    pub async fn write_chops(&mut self, bytes: &[u8], size: usize) {
+        for chop in bytes.chunks(size) {
+            self.write(chop).await;
+        }
+    }
+
     /// The next frame; `None` when the connection has ended.
     pub async fn read_frame(&mut self) -> Option<RawFrame> {
         within("a frame", async {
@@ -182,13 +196,24 @@ impl RawSocket {
             let frame =
                 self.read_frame().await.expect("a close frame was due, not the end of the connection");
             if frame.opcode() == CLOSE {
-                let close = frame.close();
-                // Answers the close, as RFC 6455 asks; the server may already be gone.
-                let _ = self.stream.write_all(&encode(FIN | CLOSE, &frame.payload[..2])).await;
-                assert_eq!(self.read_frame().await, None, "nothing follows a close frame");
-                return close;
+                return self.expect_end(frame).await;
             }
         }
+    }
+
+    /// The same, but nothing may come before the close, save a ping.
+    pub async fn expect_close_next(&mut self) -> (u16, String) {
+        let frame = self.expect_frame().await;
+        self.expect_end(frame).await
+    }
+
+    /// Answers the server's close, after which it must end the connection.
+    async fn expect_end(&mut self, frame: RawFrame) -> (u16, String) {
+        let close = frame.close();
+        // RFC 6455 asks for the answer; the server may already be gone.
+        let _ = self.stream.write_all(&encode(FIN | CLOSE, &frame.payload[..2])).await;
+        assert_eq!(self.read_frame().await, None, "nothing follows a close frame");
+        close
     }
 }
 

@@ -1,8 +1,6 @@
 //! 2.5: permessage-deflate and binary frames.
 
-use std::io::Write as _;
-
-use flate2::write::{DeflateDecoder, DeflateEncoder};
+use realtime_testkit::deflate::{self, deflate};
 use realtime_testkit::raw::{BINARY, CONTINUATION, FIN, PING, RSV1, TEXT};
 use realtime_testkit::{RawFrame, RawSocket, Server, TestApp};
 use serde_json::{Value, json};
@@ -20,22 +18,9 @@ async fn negotiated(app: &TestApp, subject: &str) -> RawSocket {
     socket
 }
 
-/// A message as RFC 7692 puts it into a frame.
-fn deflate(text: &[u8]) -> Vec<u8> {
-    let mut encoder = DeflateEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(text).unwrap();
-    encoder.flush().unwrap();
-    let bytes = encoder.get_ref().clone();
-    bytes.strip_suffix(&[0, 0, 0xff, 0xff]).expect("a sync flush at the end").to_vec()
-}
-
 fn inflate(frame: &RawFrame) -> Value {
     assert_eq!(frame.first_byte, FIN | RSV1 | BINARY, "compressed and binary");
-    let mut decoder = DeflateDecoder::new(Vec::new());
-    decoder.write_all(&frame.payload).unwrap();
-    decoder.write_all(&[0, 0, 0xff, 0xff]).unwrap();
-    decoder.flush().unwrap();
-    serde_json::from_slice(decoder.get_ref()).unwrap()
+    serde_json::from_slice(&deflate::inflate(&frame.payload)).unwrap()
 }
 
 #[tokio::test]
