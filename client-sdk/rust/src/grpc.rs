@@ -23,6 +23,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// No call of these services waits for people or for other machines any longer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What a call that has taken too long ends with.
+pub const NO_ANSWER: &str = "no answer in time";
+/// How the transport says so.
+const TIMED_OUT: &str = "Timeout expired";
+
 /// Puts the bearer token on every call.
 #[derive(Clone)]
 struct Bearer(Option<MetadataValue<Ascii>>);
@@ -54,6 +59,18 @@ impl Channel {
     /// # Errors
     /// `invalid_request` for a malformed address or token, `unavailable` when the server cannot be reached.
     pub async fn connect(server: &str, token: Option<&str>) -> Result<Self, ApiError> {
+        Self::connect_within(server, token, CALL_TIMEOUT).await
+    }
+
+    /// The same; connecting (at most 10 s) and each call may take this long.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_within(
+        server: &str,
+        token: Option<&str>,
+        timeout: Duration,
+    ) -> Result<Self, ApiError> {
         let malformed = || {
             ApiError::new(
                 ErrorCode::InvalidRequest,
@@ -68,7 +85,7 @@ impl Channel {
                 .map_err(|e| ApiError::new(ErrorCode::Internal, format!("TLS: {e}")))?,
             _ => return Err(malformed()),
         };
-        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(CALL_TIMEOUT);
+        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT.min(timeout)).timeout(timeout);
         let channel = endpoint.connect().await.map_err(|e| {
             ApiError::new(ErrorCode::Unavailable, format!("cannot reach {server}: {}", innermost(&e)))
         })?;
@@ -109,6 +126,10 @@ async fn call<T>(answer: impl Future<Output = Result<tonic::Response<T>, Status>
             // The transport's own status, not an answer: most often the port is another service's.
             if let (true, Some(cause)) = (status.details().is_empty(), status.source()) {
                 let cause = innermost(cause);
+                if cause == TIMED_OUT {
+                    return Err(ApiError::new(ErrorCode::Unavailable, NO_ANSWER));
+                }
+                error.code = ErrorCode::Unavailable;
                 error.detail = format!("the server gave no gRPC answer ({cause}); is this its gRPC address?");
             }
             Err(error)

@@ -1,23 +1,33 @@
 //! The command line: commands and flags, as clap reads them. Values stay text here: `config` joins them with
-//! the environment and the file, so that every problem is reported at once and names all three.
+//! the environment and the file, so that every problem is reported at once and names all three. The defaults
+//! stand here for the help alone; the parser does not fill them in.
+
+pub(crate) mod defaults;
+mod guide;
+mod help;
+mod read;
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::failure::Failure;
+pub(crate) use guide::{EXIT_STATUS, Guide, guide};
+pub(crate) use help::{documented, has_status};
+pub(crate) use read::{asks_for_json, parse};
 
-/// Scalable publish/subscribe over WebSocket.
+/// Self-hosted publish/subscribe over WebSocket
 ///
-/// Every flag --some-flag can also be given as the environment variable REALTIME_SOME_FLAG and as the key
-/// some-flag of the TOML file named by --config; the command line comes first, then the environment, then the file.
+/// `realtime serve` runs a server; every other command manages one, or is a client of one.
+///
+/// Every flag --some-flag can also be given as the environment variable REALTIME_SOME_FLAG and as the key some-flag
+/// of a TOML file named by --config. The command line comes first, then the environment, then the file, then the
+/// default. An empty variable counts as absent. Words such as APP can only be given on the command line.
 #[derive(Debug, Parser)]
-#[command(name = "realtime", version, arg_required_else_help = true)]
+#[command(name = "realtime", version = env!("VERSION_AND_COMMIT"), arg_required_else_help = true)]
+#[command(max_term_width = 100, subcommand_required = true)]
 pub(crate) struct Cli {
-    /// TOML file with flags as keys
-    #[arg(long, global = true, value_name = "FILE")]
+    /// TOML file with flags as keys; one file may serve all commands
+    #[arg(long, global = true, display_order = 1000, value_name = "FILE")]
     pub(crate) config: Option<String>,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -25,59 +35,106 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run everything on one machine: control plane, data-plane node and HTTP API in one process
+    /// Run a server on this machine
+    ///
+    /// Control plane, one data-plane node and the HTTP API in one process: WebSocket clients and the HTTP API on one
+    /// port, gRPC for services and operators on a second, metrics and probes on a third. SIGTERM or Ctrl-C closes the
+    /// sessions spread over --drain-seconds and stops; a second one stops at once.
+    ///
+    /// Without REALTIME_OPERATOR_TOKEN (key operator-token; there is no flag, which other users could see) and without
+    /// --operator-tokens, an operator token is made at the first start, in DATA_DIR/operator.token. RUST_LOG selects
+    /// log lines (default: info); they go to standard error, as JSON unless it is a terminal.
     Serve(ServeArgs),
-    /// Sign a token for tests and trials
+    /// Sign an access token for tests and trials
+    ///
+    /// The token is signed on this machine with the private key of the application; no server is asked. In production
+    /// your backend signs tokens with a JWT library.
     Token(TokenArgs),
-    /// Make keys
+    /// Make keys for applications
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Manage applications
     #[command(subcommand)]
     Apps(AppsCommand),
-    /// Read and change the operator's settings
+    /// Read and change the server's settings
     #[command(subcommand)]
     Settings(SettingsCommand),
     /// Look at the nodes
     #[command(subcommand)]
     Nodes(NodesCommand),
-    /// Drain a node: it closes its sessions over time and takes no new ones until undrained
+    /// Drain a node without stopping it
+    ///
+    /// The node closes its sessions, spread over its --drain-seconds, and takes no new ones until it is undrained or
+    /// restarted. The command does not wait for it.
     Drain(NodeArgs),
     /// Let a drained node take sessions again
     Undrain(NodeArgs),
     /// Publish a message as a WebSocket client
+    ///
+    /// Connects as a client, publishes, and ends when the server has processed the message.
     Pub(PubArgs),
     /// Follow topics as a WebSocket client
+    ///
+    /// Prints one line per message to standard output: topic and data, with the message type between them unless it is
+    /// "broadcast". What else happens is told on standard error. A connection that is lost is made again; what is
+    /// published meanwhile is missed. Ctrl-C ends it, with exit status 0.
     Sub(SubArgs),
+    /// Print a script that completes commands and flags in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print a manual page, or write all of them
+    ///
+    /// Without --dir the page goes to standard output, in roff, as `man -l -` reads it.
+    Man(ManArgs),
+}
+
+/// Shells that completions are made for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Fish,
+    Zsh,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct ManArgs {
+    /// The command that the page is about, such as `apps apply` [default: realtime itself]
+    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
+    pub(crate) command: Vec<String>,
+    /// Write the pages of all commands into this directory, which is made if it is missing
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<String>,
 }
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct ServeArgs {
-    /// Public address: WebSocket and HTTP API [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Public address: WebSocket and HTTP API
+    #[arg(default_value = defaults::LISTEN, long, value_name = "HOST:PORT")]
     pub(crate) listen: Option<String>,
-    /// Where applications and settings are kept [default: ./realtime-data]
-    #[arg(long, value_name = "DIR")]
+    /// Where applications, settings and keys are kept
+    #[arg(default_value = defaults::DATA_DIR, long, value_name = "DIR")]
     pub(crate) data_dir: Option<String>,
-    /// Address of the gRPC services, or "off" [default: 127.0.0.1:7070]
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Address of the gRPC services, for operators and services, or "off"
+    #[arg(default_value = defaults::GRPC_LISTEN, long, value_name = "HOST:PORT")]
     pub(crate) grpc_listen: Option<String>,
-    /// Address of metrics and probes, or "off" [default: 127.0.0.1:9090]
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Address of metrics and probes, without authentication, or "off"
+    #[arg(default_value = defaults::ADMIN_LISTEN, long, value_name = "HOST:PORT")]
     pub(crate) admin_listen: Option<String>,
-    /// Name of this node [default: node-1]
-    #[arg(long, value_name = "NAME")]
+    /// Name of this node
+    #[arg(default_value = defaults::NODE_ID, long, value_name = "NAME")]
     pub(crate) node_id: Option<String>,
-    /// Threads that own connections; 0: one per core [default: 0]
-    #[arg(long, value_name = "N")]
+    /// Threads that own connections; 0: one per core
+    #[arg(default_value = defaults::SHARDS, long, value_name = "N")]
     pub(crate) shards: Option<String>,
     /// Operator tokens: a name and a SHA-256 in hex per line, read again when the file changes
     #[arg(long, value_name = "FILE")]
     pub(crate) operator_tokens: Option<String>,
-    /// Over how many seconds a stop closes the sessions [default: 30]
-    #[arg(long, value_name = "SECONDS")]
+    /// Over how many seconds a stop closes the sessions
+    #[arg(default_value = defaults::DRAIN_SECONDS, long, value_name = "SECONDS")]
     pub(crate) drain_seconds: Option<String>,
-    /// Write the bound addresses there, as JSON, once serving
+    /// Write the bound addresses into this file, as JSON, once serving
     #[arg(long, value_name = "FILE")]
     pub(crate) ready_file: Option<String>,
     /// Allow gRPC without TLS on an address that other machines reach
@@ -91,13 +148,14 @@ pub(crate) struct ServeArgs {
 /// A key to sign with.
 #[derive(Debug, Default, Args)]
 pub(crate) struct SigningArgs {
-    /// File with the private key (PEM) or the secret; without any, DATA_DIR/keys/APP.pem, which --demo makes
+    /// File with the application's private key (PEM) or secret; without any, DATA_DIR/keys/APP.pem, which
+    /// `realtime serve --demo` makes
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<String>,
-    /// The secret of an HS* key
+    /// The secret of an HS* key; other users of this machine see it, so prefer --key or the variable
     #[arg(long, value_name = "SECRET")]
     pub(crate) secret: Option<String>,
-    /// Algorithm, such as ES512 [default: the first that fits the key]
+    /// Algorithm, such as ES512 [default: the one that fits the key; HS256 for a secret]
     #[arg(long, value_name = "ALG")]
     pub(crate) alg: Option<String>,
     /// The claim "iss"
@@ -106,8 +164,8 @@ pub(crate) struct SigningArgs {
     /// The claim "aud"
     #[arg(long, value_name = "AUDIENCE")]
     pub(crate) audience: Option<String>,
-    /// Where `serve` keeps its data [default: ./realtime-data]
-    #[arg(long, value_name = "DIR")]
+    /// Where `realtime serve` on this machine keeps its data
+    #[arg(default_value = defaults::DATA_DIR, long, value_name = "DIR")]
     pub(crate) data_dir: Option<String>,
 }
 
@@ -122,42 +180,55 @@ pub(crate) struct TokenArgs {
     /// A permission, such as realtime:publisher:write:topic:*; may be repeated
     #[arg(long, value_name = "PERMISSION")]
     pub(crate) permission: Vec<String>,
-    /// Lifetime: seconds, or with a unit as in 15m, 12h, 30d; "never" [default: 1h]
-    #[arg(long, value_name = "TIME")]
+    /// Lifetime: seconds, or with a unit as in 15m, 12h, 30d; "never"
+    #[arg(default_value = defaults::EXPIRES_IN, long, value_name = "TIME")]
     pub(crate) expires_in: Option<String>,
     #[command(flatten)]
     pub(crate) signing: SigningArgs,
+    /// Print JSON; errors, too
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) json: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
     /// Make a key pair, or a secret for HS*
+    ///
+    /// Prints the private key and then the public one, or writes them to two files with --out. Keep the private key:
+    /// it signs tokens. The public key goes into the application's authKey and adminKey.
     Generate(GenerateArgs),
 }
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct GenerateArgs {
-    /// HS256 … HS512, RS256 … RS512, PS256 … PS512, ES256, ES384, ES512 or EdDSA [default: ES512]
-    #[arg(long, value_name = "ALG")]
+    /// Algorithm: HS256 … HS512, RS256 … RS512, PS256 … PS512, ES256, ES384, ES512 or EdDSA
+    #[arg(default_value = defaults::KEY_ALG, long, value_name = "ALG")]
     pub(crate) alg: Option<String>,
     /// Write NAME.key (mode 0600) and NAME.pub instead of printing both
     #[arg(long, value_name = "NAME")]
     pub(crate) out: Option<String>,
+    /// Print JSON; errors, too
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) json: Option<String>,
 }
 
 /// How to reach the control plane.
 #[derive(Debug, Default, Args)]
 pub(crate) struct ServerArgs {
-    /// The gRPC address [default: http://127.0.0.1:7070]
-    #[arg(long, value_name = "URL")]
+    /// The server's gRPC address; https:// for TLS
+    #[arg(default_value = defaults::SERVER, long, value_name = "URL")]
     pub(crate) server: Option<String>,
-    /// Operator token; for a server on this machine DATA_DIR/operator.token serves where none is given
+    /// The operator's token; other users of this machine see it, so prefer the variable. Without any, the one in
+    /// DATA_DIR/operator.token is sent, to a server on this machine only
     #[arg(long, visible_alias = "token", value_name = "TOKEN")]
     pub(crate) operator_token: Option<String>,
-    /// Where `serve` keeps its data [default: ./realtime-data]
-    #[arg(long, value_name = "DIR")]
+    /// Where `realtime serve` on this machine keeps its data
+    #[arg(default_value = defaults::DATA_DIR, long, value_name = "DIR")]
     pub(crate) data_dir: Option<String>,
-    /// Print JSON
+    /// Seconds to wait for the server's answer
+    #[arg(default_value = defaults::TIMEOUT, long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<String>,
+    /// Print JSON; errors, too
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) json: Option<String>,
 }
@@ -166,14 +237,25 @@ pub(crate) struct ServerArgs {
 pub(crate) enum AppsCommand {
     /// List the applications
     List(ServerArgs),
-    /// Print an application's configuration
+    /// Print an application's configuration, as JSON
+    ///
+    /// What it prints can be edited and given to `realtime apps apply`. Secrets are left out; "secretSet": true stands
+    /// in their place.
     Get {
         /// The application's id
         app: String,
         #[command(flatten)]
         server: ServerArgs,
     },
-    /// Create or replace applications as a file says, showing what changes
+    /// Create or replace applications as a file says
+    ///
+    /// The file holds one application, or a list of them: JSON, or TOML if its name ends in ".toml" (several
+    /// applications as [[apps]]). It is checked on this machine first, then the differences from what the server has
+    /// are shown, without secrets, and then they are applied, each only if nobody else has changed the application
+    /// meanwhile. Applying the same file again changes nothing. Applications that the file does not name stay.
+    ///
+    /// An application is found by its appId, else by its name. Absent attributes get their defaults; an absent secret
+    /// of a key that is there stays as it is.
     Apply(ApplyArgs),
     /// Delete an application and close its sessions
     Delete {
@@ -186,18 +268,22 @@ pub(crate) enum AppsCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SettingsCommand {
-    /// Print the settings
+    /// Print the settings, as JSON
     Get(ServerArgs),
-    /// Replace the settings as a file says, showing what changes
+    /// Replace the settings as a file says
+    ///
+    /// The file is JSON, or TOML if its name ends in ".toml". It is checked on this machine first, then the difference
+    /// is shown, and then it is applied if nobody else has changed the settings meanwhile. Absent keys get their
+    /// defaults.
     Apply(ApplyArgs),
 }
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct ApplyArgs {
-    /// The JSON file; "-": standard input
+    /// The file; "-": JSON from standard input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<String>,
-    /// Only show what would change
+    /// Only show what would change; exit status 3 if something would
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) dry_run: Option<String>,
     #[command(flatten)]
@@ -221,10 +307,11 @@ pub(crate) struct NodeArgs {
 /// How to connect as a client.
 #[derive(Debug, Default, Args)]
 pub(crate) struct ClientArgs {
-    /// The public address [default: ws://127.0.0.1:8080]
-    #[arg(long, visible_alias = "server", value_name = "URL")]
+    /// The server's public address: ws, wss, http or https
+    #[arg(default_value = defaults::PUBLIC_SERVER, long, visible_alias = "server", value_name = "URL")]
     pub(crate) public_server: Option<String>,
-    /// The client's token
+    /// The client's token. Without it one is signed with --key for each connection, for 60 s, with just the
+    /// permissions that the command needs
     #[arg(long, value_name = "JWT")]
     pub(crate) app_token: Option<String>,
     /// Subject of the tokens that --key signs [default: random]
@@ -232,7 +319,7 @@ pub(crate) struct ClientArgs {
     pub(crate) sub: Option<String>,
     #[command(flatten)]
     pub(crate) signing: SigningArgs,
-    /// Print JSON
+    /// Print JSON; errors, too
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) json: Option<String>,
 }
@@ -241,12 +328,12 @@ pub(crate) struct ClientArgs {
 pub(crate) struct PubArgs {
     /// The application's id
     pub(crate) app: String,
-    /// The topic
+    /// The topic, such as news
     pub(crate) topic: String,
     /// A JSON object, array or string; anything else is sent as a string
     pub(crate) message: String,
-    /// The message type that receivers see [default: broadcast]
-    #[arg(long, value_name = "TYPE")]
+    /// The message type that receivers see
+    #[arg(default_value = defaults::MESSAGE_TYPE, long, value_name = "TYPE")]
     pub(crate) message_type: Option<String>,
     /// The message's id [default: random]
     #[arg(long, value_name = "ID")]
@@ -254,6 +341,9 @@ pub(crate) struct PubArgs {
     /// Send it compressed
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) compress: Option<String>,
+    /// Seconds to wait until the server has processed the message
+    #[arg(default_value = defaults::TIMEOUT, long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<String>,
     #[command(flatten)]
     pub(crate) client: ClientArgs,
 }
@@ -272,35 +362,6 @@ pub(crate) struct SubArgs {
     pub(crate) client: ClientArgs,
 }
 
-/// Reads the command line. Arguments that no command knows are taken out and returned, so that they can be
-/// reported together with all other problems.
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Cli, Vec<String>), Failure> {
-    let mut args: Vec<OsString> = args.into_iter().collect();
-    let mut unknown = Vec::new();
-    loop {
-        let error = match Cli::try_parse_from(&args) {
-            Ok(cli) => return Ok((cli, unknown)),
-            Err(error) => error,
-        };
-        let Some(at) = position_of_unknown(&error, &args) else {
-            return Err(error.into());
-        };
-        unknown.push(args.remove(at).to_string_lossy().into_owned());
-    }
-}
-
-fn position_of_unknown(error: &clap::Error, args: &[OsString]) -> Option<usize> {
-    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidArg) else { return None };
-    if error.kind() != ErrorKind::UnknownArgument {
-        return None;
-    }
-    let is_it = |arg: &OsString| {
-        let arg = arg.to_string_lossy();
-        *arg == **name || arg.split_once('=').is_some_and(|(flag, _)| flag == name)
-    };
-    args.iter().skip(1).position(is_it).map(|i| i + 1)
-}
-
 /// Every long flag of every command: what the environment and the file may name.
 pub(crate) fn flag_names() -> BTreeSet<String> {
     fn collect(command: &clap::Command, names: &mut BTreeSet<String>) {
@@ -316,44 +377,9 @@ pub(crate) fn flag_names() -> BTreeSet<String> {
 mod tests {
     use super::*;
 
-    fn parse_words(line: &str) -> Result<(Cli, Vec<String>), Failure> {
-        parse(line.split(' ').map(OsString::from))
-    }
-
     #[test]
     fn clap_accepts_the_definition() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn unknown_arguments_are_collected() {
-        let (cli, unknown) = parse_words("realtime serve --bogus --listen 1:2 --other=3").unwrap();
-        assert_eq!(unknown, ["--bogus", "--other=3"]);
-        assert!(matches!(cli.command, Command::Serve(a) if a.listen.as_deref() == Some("1:2")));
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_claps_to_say() {
-        for line in ["realtime nonsense", "realtime serve --listen", "realtime pub app", "realtime --help"] {
-            assert!(matches!(parse_words(line), Err(Failure::CommandLine(_))), "{line}");
-        }
-    }
-
-    #[test]
-    fn flags_for_trials_have_short_other_names() {
-        let (cli, unknown) = parse_words("realtime apps list --token T --server http://h:1").unwrap();
-        assert!(unknown.is_empty());
-        assert!(
-            matches!(cli.command, Command::Apps(AppsCommand::List(s)) if s.operator_token.as_deref() == Some("T"))
-        );
-        let (cli, _) = parse_words("realtime sub demo a b --server ws://h").unwrap();
-        assert!(
-            matches!(cli.command, Command::Sub(s) if s.topics == ["a", "b"] && s.client.public_server.is_some())
-        );
-    }
-
-    #[test]
-    fn no_flag_may_be_named_as_kubernetes_names_variables() {
-        assert!(flag_names().iter().all(|f| !f.starts_with("port") && !f.starts_with("service")));
+        documented().debug_assert();
     }
 }

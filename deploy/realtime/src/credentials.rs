@@ -9,13 +9,10 @@ use realtime_proto::AppId;
 use realtime_proto::app::Algorithm;
 use serde_json::{Map, Value, json};
 
-use crate::cli::SigningArgs;
+use crate::cli::{SigningArgs, defaults};
 use crate::config::{Noted, Resolver, parse};
 use crate::failure::Failure;
 use crate::private_file;
-
-/// Where `serve` keeps its data.
-pub(crate) const DATA_DIR: &str = "./realtime-data";
 
 /// What a key without `--alg` is tried with, in this order; exactly one fits each kind of private key.
 const BY_KEY: [Algorithm; 5] =
@@ -128,7 +125,7 @@ impl SigningConfig {
             algorithm: algorithm?,
             issuer: issuer?,
             audience: audience?,
-            data_dir: data_dir.unwrap_or_else(|| DATA_DIR.into()).into(),
+            data_dir: data_dir.unwrap_or_else(|| defaults::DATA_DIR.into()).into(),
         };
         if config.key.is_some() && config.secret.is_some() {
             return Err(r.note("key", "is given together with --secret; which one shall sign?"));
@@ -142,26 +139,26 @@ impl SigningConfig {
             (Some(secret), _, _) => (secret.clone(), "--secret".to_owned()),
             (None, Some(path), _) => {
                 let text = private_file::read(Path::new(path));
-                let text = text.map_err(|e| Failure::new(format!("cannot read {path}: {e}")))?;
-                (text.ok_or_else(|| Failure::new(format!("--key: there is no file {path}")))?, path.clone())
+                let text = text.map_err(|e| Failure::input(format!("cannot read {path}: {e}")))?;
+                (text.ok_or_else(|| Failure::input(format!("--key: there is no file {path}")))?, path.clone())
             }
             (None, None, Some(app)) => {
                 let path = key_file(&self.data_dir, app);
                 let found = private_file::read(&path).ok().flatten();
                 let missing = || {
                     let path = path.display();
-                    Failure::new(format!(
+                    Failure::input(format!(
                         "a key to sign with is needed: --key or --secret (there is no {path})"
                     ))
                 };
                 (found.ok_or_else(missing)?, path.display().to_string())
             }
             (None, None, None) => {
-                return Err(Failure::new("a key to sign with is needed: --key or --secret"));
+                return Err(Failure::input("a key to sign with is needed: --key or --secret"));
             }
         };
         let mut signer =
-            Signer::new(key, self.algorithm).map_err(|why| Failure::new(format!("{origin}: {why}")))?;
+            Signer::new(key, self.algorithm).map_err(|why| Failure::input(format!("{origin}: {why}")))?;
         signer.issuer.clone_from(&self.issuer);
         signer.audience.clone_from(&self.audience);
         Ok(signer)

@@ -10,26 +10,34 @@ mod logs;
 mod private_file;
 mod serve;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use cli::Command;
+use cli::{Cli, Command};
 use config::Layers;
 use failure::Failure;
 
 fn main() -> ExitCode {
-    match run() {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let asked = cli::asks_for_json(&args);
+    let (cli, problems) = match cli::parse(args) {
+        Ok(read) => read,
+        Err(failure) => return failure.report(asked == Some(true)),
+    };
+    let layers = Layers::load(cli.config.as_deref(), &cli::flag_names(), problems);
+    // `serve` prints no documents, and one environment may serve all commands.
+    let json = !matches!(cli.command, Command::Serve(_)) && asked.unwrap_or_else(|| layers.wants_json());
+    match run(&cli, &layers) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(json),
     }
 }
 
-fn run() -> Result<(), Failure> {
-    let (cli, unknown) = cli::parse(std::env::args_os())?;
-    let layers = Layers::load(cli.config.as_deref(), &cli::flag_names(), unknown);
+fn run(cli: &Cli, layers: &Layers) -> Result<(), Failure> {
     if let Command::Serve(args) = &cli.command {
-        return serve::run(args, &layers);
+        return serve::run(args, layers);
     }
     logs::for_commands();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(commands::run(&cli.command, &layers))
+    runtime.block_on(commands::run(&cli.command, layers))
 }

@@ -110,9 +110,9 @@ fn tokens_say_what_was_asked_for() {
 
 #[test]
 fn keys_that_cannot_sign_are_told_in_one_line() {
-    let said = fail(realtime().args(["token", "--key", "/nonexistent/k.pem"]), 1);
+    let said = fail(realtime().args(["token", "--key", "/nonexistent/k.pem"]), 2);
     assert_eq!(said.lines().count(), 1, "{said}");
-    assert!(fail(realtime().args(["token"]), 1).contains("--key or --secret"));
+    assert!(fail(realtime().args(["token"]), 2).contains("--key or --secret"));
     assert!(fail(realtime().args(["token", "--key", "a", "--secret", "b"]), 2).contains("--secret"));
 }
 
@@ -121,12 +121,12 @@ fn an_operators_token_is_needed_and_a_local_one_is_not_sent_elsewhere() {
     let home = home();
     std::fs::create_dir(home.path().join("realtime-data")).unwrap();
     std::fs::write(home.path().join("realtime-data/operator.token"), "hush\n").unwrap();
-    let list = |server: &str| {
+    let list = |server: &str, status| {
         let mut command = realtime();
         command.args(["apps", "list", "--server", server]).current_dir(home.path());
-        fail(&mut command, 1)
+        fail(&mut command, status)
     };
-    assert!(list("http://192.0.2.1:1").contains("an operator token is needed"));
+    assert!(list("http://192.0.2.1:1", 2).contains("an operator token is needed"));
     // A port that nobody listens on: it is only asked once there is a token.
-    assert!(list("http://127.0.0.1:1").contains("cannot reach http://127.0.0.1:1"));
+    assert!(list("http://127.0.0.1:1", 1).contains("cannot reach http://127.0.0.1:1"));
 }

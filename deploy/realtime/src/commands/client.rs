@@ -1,14 +1,16 @@
 //! What `pub` and `sub` share: the address and the token of a WebSocket client.
 
 use std::future::ready;
+use std::time::Duration;
 
-use realtime_client::{Options, TokenError, TokenSource};
+use realtime_client::{ErrorCode, Options, SendError, TokenError, TokenSource};
 use realtime_proto::AppId;
 use realtime_proto::ids::{hex, random};
 
+use super::reach;
 use super::token::subject;
-use crate::cli::ClientArgs;
-use crate::config::{Layers, Noted, Resolver};
+use crate::cli::{ClientArgs, defaults};
+use crate::config::{Layers, Noted, Resolver, parse};
 use crate::credentials::{Claims, Signer, SigningConfig};
 use crate::failure::Failure;
 
@@ -29,18 +31,13 @@ pub(super) struct ClientConfig {
 impl ClientConfig {
     /// Reads the flags.
     pub(super) fn resolve(r: &mut Resolver<'_>, args: &ClientArgs) -> Result<Self, Noted> {
-        let server = r.text("public-server", args.public_server.as_ref());
+        let server =
+            r.value("public-server", args.public_server.as_ref(), defaults::PUBLIC_SERVER, parse::public_url);
         let app_token = r.secret("app-token", args.app_token.as_ref());
         let subject = r.optional("sub", args.sub.as_ref(), subject);
         let json = r.switch("json", args.json.as_ref());
         let signing = SigningConfig::resolve(r, &args.signing);
-        Ok(Self {
-            server: server?.unwrap_or_else(|| "ws://127.0.0.1:8080".into()),
-            app_token: app_token?,
-            subject: subject?,
-            signing: signing?,
-            json: json?,
-        })
+        Ok(Self { server: server?, app_token: app_token?, subject: subject?, signing: signing?, json: json? })
     }
 
     /// Options of a client of this application. A token signed here allows just `permissions`.
@@ -52,9 +49,33 @@ impl ClientConfig {
         Ok(Options::new(&self.server, app.as_str(), token))
     }
 
-    /// The server has taken the connection, and nothing came of it.
-    pub(super) fn no_session(&self) -> Failure {
-        Failure::new(format!("{} has not opened a session in time", self.server))
+    /// No answer has come in time.
+    pub(super) fn no_answer(&self, within: Duration) -> Failure {
+        let what = format!("no answer from {} within {} s (--timeout)", self.server, within.as_secs());
+        Failure::coded(ErrorCode::Unavailable.name(), what)
+    }
+
+    /// What a client's error means to whoever gave the command.
+    pub(super) fn failed(&self, error: SendError) -> Failure {
+        match error {
+            SendError::Invalid(_) => Failure::input(error.to_string()),
+            SendError::Closed { code, reason } => self.closed(code, &reason),
+            SendError::Disconnected | SendError::Unconfirmed | SendError::Refused(_) => error.into(),
+        }
+    }
+
+    /// Why there is no session, or no longer one.
+    pub(super) fn closed(&self, code: Option<u16>, reason: &str) -> Failure {
+        match code {
+            None => reach::unreachable(&self.server, "public-server", cause(reason)),
+            Some(code @ 4400..4600) => Failure::coded(
+                "refused",
+                format!("{} refuses the session: {reason} ({})", self.server, code - 4000),
+            ),
+            Some(code) => {
+                Failure::coded("closed", format!("{} has closed the session: {reason} ({code})", self.server))
+            }
+        }
     }
 
     /// A fresh token for each connection.
@@ -65,9 +86,18 @@ impl ClientConfig {
     }
 }
 
+/// What a library says, without the library and the address, which is told anyway.
+fn cause(reason: &str) -> &str {
+    let reason = reason.trim_start_matches("IO error: ").trim_start_matches("WebSocket protocol error: ");
+    match reason.strip_prefix("cannot connect to ").and_then(|rest| rest.split_once(": ")) {
+        Some((_, cause)) => cause,
+        None => reason,
+    }
+}
+
 /// Reads an application's id given as a word.
 pub(super) fn app_id(text: &str) -> Result<AppId, Failure> {
-    AppId::parse(text).map_err(|e| Failure::new(format!("application id {text:?}: {e}")))
+    AppId::parse(text).map_err(|e| Failure::input(format!("application id {text:?} {e}")))
 }
 
 /// Finishes a resolver for a command whose only values are these and `more`.

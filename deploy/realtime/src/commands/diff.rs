@@ -2,7 +2,7 @@
 
 use realtime_proto::app::{KeyConfig, KeySource, Secret};
 use realtime_proto::{AppConfig, FieldErrors};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use similar::TextDiff;
 
 use super::print::pretty;
@@ -12,15 +12,16 @@ const UNKNOWN_SECRET: &str = "unknown-secret-unknown-secret-unknown-secret-unkno
 /// Stands for a secret that the file sets.
 const NEW_SECRET: &str = "(set by the file)";
 
-/// The difference between two documents; empty when there is none.
-pub(super) fn documents(old: Option<&Value>, new: &Value, name: &str) -> String {
+/// The difference between two documents, each with its name; empty when there is none.
+pub(super) fn documents(old: Option<(&Value, &str)>, new: &Value, name: &str) -> String {
+    let (old, old_name) = old.map_or((None, "(none)"), |(old, name)| (Some(old), name));
     let (before, after) = (old.map(pretty).unwrap_or_default(), pretty(new));
     if before == after {
         return String::new();
     }
     TextDiff::from_lines(&with_end(before), &with_end(after))
         .unified_diff()
-        .header(if old.is_some() { name } else { "(none)" }, name)
+        .header(old_name, name)
         .to_string()
 }
 
@@ -34,6 +35,23 @@ fn with_end(mut text: String) -> String {
 /// The configuration that the server answered, with stand-ins for the secrets it keeps to itself: the rules for
 /// what a replacing document keeps need one.
 pub(super) fn from_public(document: &Value) -> Result<AppConfig, FieldErrors> {
+    let is_set = |object: &Map<String, Value>| object.get("secretSet") == Some(&Value::Bool(true));
+    AppConfig::from_stored(&filled(document, is_set))
+}
+
+/// A file's document with stand-ins for the secrets that it leaves to the server: whether the server has them is
+/// seen later.
+pub(super) fn with_stand_ins(document: &Value) -> Value {
+    filled(document, |object| {
+        let names = object.get("algorithms").and_then(Value::as_array).into_iter().flatten();
+        let hmac = names.filter_map(Value::as_str).any(|name| name.starts_with("HS"));
+        hmac && !object.contains_key("key")
+            || object.contains_key("accessKeyId") && !object.contains_key("secretAccessKey")
+    })
+}
+
+/// The document with stand-ins in the objects that `lacks` picks.
+fn filled(document: &Value, lacks: impl Fn(&Map<String, Value>) -> bool) -> Value {
     let mut document = document.clone();
     for (object, secret) in [
         ("authKey", "key"),
@@ -42,12 +60,12 @@ pub(super) fn from_public(document: &Value) -> Result<AppConfig, FieldErrors> {
         ("amazonSqsForwarder", "secretAccessKey"),
     ] {
         if let Some(Value::Object(object)) = document.get_mut(object)
-            && object.get("secretSet") == Some(&Value::Bool(true))
+            && lacks(object)
         {
             object.insert(secret.to_owned(), json!(UNKNOWN_SECRET));
         }
     }
-    AppConfig::from_stored(&document)
+    document
 }
 
 /// A configuration as it is shown: no secret, no read-only attribute, and a mark where the file sets a secret.
@@ -115,10 +133,10 @@ mod tests {
         let current = from_public(&stored.to_public(3)).unwrap();
         let mut file = document(None);
         let new = current.replace(&file, NOW).unwrap();
-        assert_eq!(documents(Some(&shown(&current)), &shown(&new), "f"), "");
+        assert_eq!(documents(Some((&shown(&current), "old")), &shown(&new), "f"), "");
         file["description"] = json!("new");
         let new = current.replace(&file, NOW).unwrap();
-        let text = documents(Some(&shown(&current)), &shown(&new), "f");
+        let text = documents(Some((&shown(&current), "old")), &shown(&new), "f");
         assert!(text.contains("+  \"description\": \"new\""), "{text}");
         assert!(!text.contains("unknown-secret"), "{text}");
     }
@@ -128,6 +146,6 @@ mod tests {
         let stored = AppConfig::create(&document(Some(SECRET)), NOW).unwrap();
         let current = from_public(&stored.to_public(3)).unwrap();
         let new = current.replace(&document(Some(SECRET)), NOW).unwrap();
-        assert!(documents(Some(&shown(&current)), &shown(&new), "f").contains(NEW_SECRET));
+        assert!(documents(Some((&shown(&current), "old")), &shown(&new), "f").contains(NEW_SECRET));
     }
 }

@@ -1,6 +1,7 @@
 //! The commands for operators and trials. Each reads its values, does one thing and prints the result on
 //! standard output; everything else goes to standard error.
 
+mod apply;
 mod apps;
 mod client;
 mod diff;
@@ -10,6 +11,8 @@ mod nodes;
 mod operator;
 mod print;
 mod publish;
+mod reach;
+mod reference;
 mod settings;
 mod subscribe;
 mod token;
@@ -22,14 +25,16 @@ use crate::failure::Failure;
 pub(crate) async fn run(command: &Command, layers: &Layers) -> Result<(), Failure> {
     match command {
         Command::Serve(_) => unreachable!("main runs it"),
+        Command::Completions { shell } => reference::completions(*shell),
+        Command::Man(args) => reference::man(args, layers),
         Command::Token(args) => token::run(args, layers),
         Command::Keys(KeysCommand::Generate(args)) => keys::generate(args, layers),
         Command::Apps(AppsCommand::List(server)) => apps::list(server, layers).await,
         Command::Apps(AppsCommand::Get { app, server }) => apps::get(app, server, layers).await,
-        Command::Apps(AppsCommand::Apply(args)) => apps::apply(args, layers).await,
+        Command::Apps(AppsCommand::Apply(args)) => apply::apps(args, layers).await,
         Command::Apps(AppsCommand::Delete { app, server }) => apps::delete(app, server, layers).await,
         Command::Settings(SettingsCommand::Get(server)) => settings::get(server, layers).await,
-        Command::Settings(SettingsCommand::Apply(args)) => settings::apply(args, layers).await,
+        Command::Settings(SettingsCommand::Apply(args)) => apply::settings(args, layers).await,
         Command::Nodes(NodesCommand::List(server)) => nodes::list(server, layers).await,
         Command::Drain(args) => nodes::drain(args, layers).await,
         Command::Undrain(args) => nodes::undrain(args, layers).await,

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 /// `nodes list`
 pub(super) async fn list(args: &ServerArgs, layers: &Layers) -> Result<(), Failure> {
     let operator = operator::resolve(args, layers)?;
-    let nodes = operator.connect().await?.nodes().await?;
+    let nodes = operator.ask(async |admin| Ok(admin.nodes().await?)).await?;
     if operator.json {
         return print::document(&nodes.iter().map(document).collect());
     }
@@ -49,21 +49,24 @@ fn document(node: &Node) -> Value {
 /// `drain`
 pub(super) async fn drain(args: &NodeArgs, layers: &Layers) -> Result<(), Failure> {
     let operator = operator::resolve(&args.server, layers)?;
-    operator.connect().await?.drain(&args.node).await?;
+    let done = operator.ask(async |admin| Ok(admin.drain(&args.node).await?)).await;
+    done.map_err(|failure| about(&args.node, failure))?;
     said(&operator, &args.node, "draining")
 }
 
 /// `undrain`
 pub(super) async fn undrain(args: &NodeArgs, layers: &Layers) -> Result<(), Failure> {
     let operator = operator::resolve(&args.server, layers)?;
-    operator.connect().await?.undrain(&args.node).await?;
+    let done = operator.ask(async |admin| Ok(admin.undrain(&args.node).await?)).await;
+    done.map_err(|failure| about(&args.node, failure))?;
     said(&operator, &args.node, "ready")
 }
 
 fn said(operator: &operator::Operator, node: &str, state: &str) -> Result<(), Failure> {
-    print::line(&if operator.json {
-        json!({ "id": node, "state": state }).to_string()
-    } else {
-        format!("{node}: {state}")
-    })
+    print::either(operator.json, || json!({ "id": node, "state": state }), &format!("{node}: {state}"))
+}
+
+/// Names the node that is not there.
+fn about(node: &str, failure: Failure) -> Failure {
+    failure.reworded(|what| if what == "no such node" { format!("{what}: {node}") } else { what.to_owned() })
 }

@@ -1,12 +1,13 @@
 //! The connection to the control plane and the token for it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use realtime_client::{AdminClient, Channel};
+use realtime_client::{AdminClient, Channel, ErrorCode};
 
-use crate::cli::ServerArgs;
-use crate::config::{Layers, Noted, Resolver};
-use crate::credentials::DATA_DIR;
+use super::reach;
+use crate::cli::{ServerArgs, defaults};
+use crate::config::{Layers, Noted, Resolver, parse};
 use crate::failure::Failure;
 use crate::private_file;
 
@@ -16,6 +17,7 @@ pub(super) struct Operator {
     server: String,
     token: Option<String>,
     data_dir: PathBuf,
+    timeout: Duration,
     /// Print JSON.
     pub(super) json: bool,
 }
@@ -31,39 +33,76 @@ pub(super) fn resolve(args: &ServerArgs, layers: &Layers) -> Result<Operator, Fa
 impl Operator {
     /// Reads the flags.
     pub(super) fn resolve(r: &mut Resolver<'_>, args: &ServerArgs) -> Result<Self, Noted> {
-        let server = r.text("server", args.server.as_ref());
+        let server = r.value("server", args.server.as_ref(), defaults::SERVER, parse::grpc_url);
         let token = r.secret("operator-token", args.operator_token.as_ref());
         let data_dir = r.text("data-dir", args.data_dir.as_ref());
+        let timeout = r.value("timeout", args.timeout.as_ref(), defaults::TIMEOUT, parse::timeout);
         let json = r.switch("json", args.json.as_ref());
         Ok(Self {
-            server: server?.unwrap_or_else(|| "http://127.0.0.1:7070".into()),
+            server: server?,
             token: token?,
-            data_dir: data_dir?.unwrap_or_else(|| DATA_DIR.into()).into(),
+            data_dir: data_dir?.unwrap_or_else(|| defaults::DATA_DIR.into()).into(),
+            timeout: timeout?,
             json: json?,
         })
     }
 
-    /// Connects.
-    pub(super) async fn connect(&self) -> Result<AdminClient, Failure> {
-        let token = match &self.token {
-            Some(token) => token.clone(),
+    /// Connects and does `work`; what fails is told with the server's address and the token's origin.
+    pub(super) async fn ask<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut AdminClient) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let (token, origin) = match &self.token {
+            Some(token) => (token.clone(), "the one that was given".to_owned()),
             None => self.local_token()?,
         };
-        Ok(AdminClient::new(Channel::connect(&self.server, Some(&token)).await?))
+        let channel = Channel::connect_within(&self.server, Some(&token), self.timeout).await;
+        let channel = channel.map_err(|e| match e.code {
+            ErrorCode::Unavailable => {
+                let prefix = format!("cannot reach {}: ", self.server);
+                reach::unreachable(&self.server, "server", e.detail.trim_start_matches(&prefix))
+            }
+            _ => e.into(),
+        })?;
+        let result = work(&mut AdminClient::new(channel)).await;
+        result.map_err(|failure| self.explained(failure, &origin))
     }
 
-    /// The token that `serve` made on this machine. It is sent to this machine alone: a server elsewhere has no
-    /// business with it.
-    fn local_token(&self) -> Result<String, Failure> {
-        let needed = "an operator token is needed: --token or REALTIME_OPERATOR_TOKEN";
+    fn explained(&self, failure: Failure, token: &str) -> Failure {
+        let Failure::Failed { code, message } = failure else { return failure };
+        if code == ErrorCode::Unauthenticated.name() {
+            let what = format!("{} does not accept the operator token ({token}): {message}", self.server);
+            return Failure::coded(code, what);
+        }
+        if code == ErrorCode::Unavailable.name() && message.contains("gave no gRPC answer") {
+            let cause = message.split("; is this").next().unwrap_or_default();
+            return reach::unreachable(&self.server, "server", cause);
+        }
+        if code == ErrorCode::Unavailable.name() && message == realtime_client::grpc::NO_ANSWER {
+            let seconds = self.timeout.as_secs();
+            return Failure::coded(
+                code,
+                format!("no answer from {} within {seconds} s (--timeout)", self.server),
+            );
+        }
+        Failure::Failed { code, message }
+    }
+
+    /// The token that `serve` made on this machine, and where it is. It is sent to this machine alone: a server
+    /// elsewhere has no business with it.
+    fn local_token(&self) -> Result<(String, String), Failure> {
+        let needed = "an operator token is needed: give REALTIME_OPERATOR_TOKEN or --operator-token";
         if !is_local(&self.server) {
-            return Err(Failure::new(needed));
+            return Err(Failure::input(needed));
         }
         let path = self.data_dir.join("operator.token");
+        let shown = path.display().to_string();
         match private_file::read(Path::new(&path)) {
-            Ok(Some(token)) => Ok(token),
-            Ok(None) => Err(Failure::new(format!("{needed} (there is no {})", path.display()))),
-            Err(e) => Err(Failure::new(format!("{needed} (cannot read {}: {e})", path.display()))),
+            Ok(Some(token)) => Ok((token, shown)),
+            Ok(None) => Err(Failure::input(format!(
+                "{needed}, or with --data-dir the directory of the server's data (there is no {shown})"
+            ))),
+            Err(e) => Err(Failure::input(format!("{needed} (cannot read {shown}: {e})"))),
         }
     }
 }

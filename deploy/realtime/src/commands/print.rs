@@ -6,18 +6,29 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// Prints a line and flushes it: readers of a pipe see it now.
-pub(super) fn line(text: &str) -> Result<(), Failure> {
+/// Prints text as it is and flushes it: readers of a pipe see it now.
+pub(super) fn raw(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        written => Ok(written?),
+        Err(e) => Err(Failure::new(format!("cannot write to standard output: {e}"))),
+        Ok(()) => Ok(()),
     }
+}
+
+/// Prints a line.
+pub(super) fn line(text: &str) -> Result<(), Failure> {
+    raw(format!("{text}\n").as_bytes())
 }
 
 /// Prints a document for people and programs alike.
 pub(super) fn document(document: &Value) -> Result<(), Failure> {
     line(&pretty(document))
+}
+
+/// Prints the one or the other.
+pub(super) fn either(json: bool, document: impl FnOnce() -> Value, text: &str) -> Result<(), Failure> {
+    if json { line(&document().to_string()) } else { line(text) }
 }
 
 /// Indented JSON.

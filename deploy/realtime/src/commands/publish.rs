@@ -2,29 +2,27 @@
 
 use std::time::Duration;
 
-use realtime_client::{Client, Event, Events, Outgoing, Retry, SendError};
+use realtime_client::{Client, Event, Events, Options, Outgoing, Retry, SendError};
 use realtime_proto::topic::MAIN;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::client::{app_id, resolve};
+use super::client::{ClientConfig, app_id, resolve};
 use super::print;
-use crate::cli::PubArgs;
-use crate::config::Layers;
+use crate::cli::{PubArgs, defaults};
+use crate::config::{Layers, parse};
 use crate::credentials::{literal_pattern, publish_permission};
 use crate::failure::Failure;
 
-/// A person waits: no second attempt to connect, and an answer within this time.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-
 /// Publishes one message and waits until the server has processed it.
 pub(super) async fn run(args: &PubArgs, layers: &Layers) -> Result<(), Failure> {
-    let (config, (message_type, id, compress)) = resolve(&args.client, layers, |r| {
+    let (config, (message_type, id, compress, within)) = resolve(&args.client, layers, |r| {
         let message_type = r.text("message-type", args.message_type.as_ref());
         let id = r.text("id", args.id.as_ref());
         let compress = r.switch("compress", args.compress.as_ref());
-        Ok((message_type?, id?, compress?))
+        let within = r.value("timeout", args.timeout.as_ref(), defaults::TIMEOUT, parse::timeout);
+        Ok((message_type?, id?, compress?, within?))
     })?;
     let mut message = payload(&args.message)?;
     if let Some(name) = message_type {
@@ -38,39 +36,46 @@ pub(super) async fn run(args: &PubArgs, layers: &Layers) -> Result<(), Failure> 
     }
     let options =
         config.options(&app_id(&args.app)?, vec![publish_permission(&literal_pattern(&args.topic))])?;
-    let options = options.retry(Retry { attempts: Some(1), ..Retry::default() });
-    let (client, mut events) = Client::connect(options).map_err(|e| Failure::new(e.to_string()))?;
-    let id = match client.publish(&args.topic, message).await {
-        Err(SendError::Disconnected) => return Err(config.no_session()),
-        sent => sent?,
-    };
-    // Requests of one session are processed in order: when this subscription, which the session has had all
-    // along, is confirmed, the publish is through. An ack would need the application's consent.
-    client.subscribe(MAIN).await?;
-    match timeout(ANSWER_WITHIN, processed(&mut events, &id)).await {
-        Ok(result) => result?,
-        Err(_) => return Err(SendError::Unconfirmed.into()),
-    }
-    client.close().await;
-    print::line(&if config.json { json!({ "id": id }).to_string() } else { format!("published {id}") })
+    // A person waits: no second attempt to connect, and one time for everything.
+    let options = options.retry(Retry { attempts: Some(1), ..Retry::default() }).send_timeout(Duration::MAX);
+    let sent = timeout(within, send(options, &args.topic, message, &config)).await;
+    let id = sent.unwrap_or_else(|_| Err(config.no_answer(within)))?;
+    print::either(config.json, || json!({ "id": id }), &format!("published {id}"))
 }
 
-async fn processed(events: &mut Events, id: &str) -> Result<(), Failure> {
+/// Connects, publishes, and waits until the server has processed the message; its id.
+async fn send(
+    options: Options,
+    topic: &str,
+    message: Outgoing,
+    config: &ClientConfig,
+) -> Result<String, Failure> {
+    let (client, mut events) = Client::connect(options).map_err(|e| Failure::input(e.to_string()))?;
+    let id = client.publish(topic, message).await.map_err(|e| config.failed(e))?;
+    // Requests of one session are processed in order: when this subscription, which the session has had all
+    // along, is confirmed, the publish is through. An ack would need the application's consent.
+    client.subscribe(MAIN).await.map_err(|e| config.failed(e))?;
+    processed(&mut events, &id).await.map_err(|e| config.failed(e))?;
+    client.close().await;
+    Ok(id)
+}
+
+async fn processed(events: &mut Events, id: &str) -> Result<(), SendError> {
     while let Some(event) = events.next().await {
         match event {
             Event::Welcome { topic } if topic == MAIN => return Ok(()),
             Event::Ack { id: acked } if acked == id => return Ok(()),
             Event::Refused(refusal) if refusal.id.as_deref() == Some(id) => {
-                return Err(SendError::Refused(refusal).into());
+                return Err(SendError::Refused(refusal));
             }
             // The barrier itself came too fast: the refusal answers it as well.
             Event::Refused(refusal) if refusal.id.is_none() => return Ok(()),
-            Event::Disconnected { code, reason, .. } => return Err(SendError::Closed { code, reason }.into()),
+            Event::Disconnected { code, reason, .. } => return Err(SendError::Closed { code, reason }),
             Event::Connected { .. } | Event::Welcome { .. } | Event::Message(_) | Event::Ack { .. } => {}
             Event::Refused(_) => {}
         }
     }
-    Err(SendError::Unconfirmed.into())
+    Err(SendError::Unconfirmed)
 }
 
 /// A JSON object, array or string as it stands; anything else as a string.

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use realtime_client::{Client, Event, Message, SendError};
+use realtime_client::{Client, ErrorCode, Event, Message, Refusal};
 use realtime_proto::topic::{self, MAIN};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::client::{app_id, resolve};
+use super::client::{ClientConfig, app_id, resolve};
 use super::print;
 use crate::cli::SubArgs;
 use crate::config::{Layers, parse};
 use crate::credentials::{literal_pattern, subscribe_permission};
-use crate::failure::Failure;
+use crate::failure::{Failure, say};
 
 /// Follows topics and prints one line per message, until interrupted.
 pub(super) async fn run(args: &SubArgs, layers: &Layers) -> Result<(), Failure> {
@@ -21,16 +21,17 @@ pub(super) async fn run(args: &SubArgs, layers: &Layers) -> Result<(), Failure> 
     let secure = topics.iter().filter(|t| topic::is_secure(t));
     let permissions = secure.map(|t| subscribe_permission(&literal_pattern(t))).collect();
     let options = config.options(&app_id(&args.app)?, permissions)?;
-    let (client, mut events) = Client::connect(options).map_err(|e| Failure::new(e.to_string()))?;
+    let (client, mut events) = Client::connect(options).map_err(|e| Failure::input(e.to_string()))?;
     if !topics.contains(MAIN) {
-        client.unsubscribe(MAIN).await?;
+        client.unsubscribe(MAIN).await.map_err(|e| config.failed(e))?;
     }
     // Private topics come by themselves and cannot be asked for.
     for topic in topics.iter().filter(|t| !topic::is_private(t) && **t != MAIN) {
-        client.subscribe(topic).await?;
+        client.subscribe(topic).await.map_err(|e| config.failed(e))?;
     }
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut left = count;
+    let mut connected = false;
     while left != Some(0) {
         let event = tokio::select! {
             event = events.next() => event,
@@ -42,7 +43,10 @@ pub(super) async fn run(args: &SubArgs, layers: &Layers) -> Result<(), Failure> 
                 print::line(&shown(&message, config.json))?;
                 left = left.map(|n| n - 1);
             }
-            Some(event) => other(event)?,
+            Some(event) => {
+                connected |= matches!(event, Event::Connected { .. });
+                other(event, connected, &config)?;
+            }
             None => break,
         }
     }
@@ -64,21 +68,25 @@ fn shown(message: &Message, json: bool) -> String {
     }
 }
 
-/// What is no message goes to standard error.
-fn other(event: Event) -> Result<(), Failure> {
+/// What is no message goes to standard error. A refused topic ends the command, and so does a server that cannot be
+/// reached at first; once there has been a session, the connection is made again.
+fn other(event: Event, connected: bool, config: &ClientConfig) -> Result<(), Failure> {
     match event {
-        Event::Connected { connection_id } => eprintln!("connected as {connection_id}"),
-        Event::Welcome { topic } => eprintln!("subscribed to {topic}"),
-        Event::Refused(refusal) => {
-            let about = refusal.topic.as_deref().unwrap_or("a request");
-            eprintln!("refused: {about}: {} ({})", refusal.message, refusal.code);
+        Event::Connected { connection_id } => say(&format!("connected as {connection_id}")),
+        Event::Welcome { topic } => say(&format!("subscribed to {topic}")),
+        // Asked for again by the client itself.
+        Event::Refused(refusal) if refusal.code == ErrorCode::RateLimited.name() => {}
+        Event::Refused(Refusal { code, message, topic, .. }) => {
+            let about = topic.as_deref().unwrap_or("a request");
+            return Err(Failure::coded(code.clone(), format!("{about}: refused: {message} ({code})")));
         }
-        Event::Disconnected { code, reason, retry_in: None } => {
-            return Err(SendError::Closed { code, reason }.into());
+        Event::Disconnected { code, reason, retry_in: None } => return Err(config.closed(code, &reason)),
+        Event::Disconnected { code: None, reason, .. } if !connected => {
+            return Err(config.closed(None, &reason));
         }
         Event::Disconnected { code, reason, retry_in: Some(delay) } => {
             let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
-            eprintln!("disconnected: {reason}{code}; again in {:.1} s", delay.as_secs_f64());
+            say(&format!("disconnected: {reason}{code}; again in {:.1} s", delay.as_secs_f64()));
         }
         Event::Message(_) | Event::Ack { .. } => {}
     }

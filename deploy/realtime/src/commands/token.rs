@@ -2,9 +2,10 @@
 
 use realtime_proto::AppId;
 use realtime_proto::topic::is_valid_subject;
+use serde_json::json;
 
 use super::print;
-use crate::cli::TokenArgs;
+use crate::cli::{TokenArgs, defaults};
 use crate::config::{Layers, Resolver, parse};
 use crate::credentials::{Claims, SigningConfig};
 use crate::failure::Failure;
@@ -15,12 +16,14 @@ pub(super) fn run(args: &TokenArgs, layers: &Layers) -> Result<(), Failure> {
     let app = r.optional("app", args.app.as_ref(), |id| AppId::parse(id).map_err(|e| e.to_string()));
     let subject = r.optional("sub", args.sub.as_ref(), subject);
     let permissions = r.list("permission", &args.permission);
-    let lifetime = r.value("expires-in", args.expires_in.as_ref(), "1h", parse::lifetime);
+    let lifetime = r.value("expires-in", args.expires_in.as_ref(), defaults::EXPIRES_IN, parse::lifetime);
     let signing = SigningConfig::resolve(&mut r, &args.signing);
+    let json = r.switch("json", args.json.as_ref());
     r.finish()?;
     let claims = Claims { subject: subject?, permissions: permissions?, lifetime: lifetime? };
     let signer = signing?.signer(app?.as_ref())?;
-    print::line(&signer.sign(&claims).map_err(Failure::new)?)
+    let token = signer.sign(&claims).map_err(Failure::new)?;
+    print::either(json?, || json!({ "token": token }), &token)
 }
 
 /// A subject that the server will take.

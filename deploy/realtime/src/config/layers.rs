@@ -5,6 +5,8 @@ use std::fmt;
 
 use toml::{Table, Value};
 
+use super::parse::boolean;
+
 /// Prefix of every variable.
 const PREFIX: &str = "REALTIME_";
 
@@ -34,8 +36,9 @@ pub(crate) fn variable(flag: &str) -> String {
 
 impl Layers {
     /// Reads the environment of the process and the file that `config` or `REALTIME_CONFIG` names. `known`: every
-    /// flag of every command; one file may serve all of them. `unknown`: arguments that no command knows.
-    pub(crate) fn load(config: Option<&str>, known: &BTreeSet<String>, unknown: Vec<String>) -> Self {
+    /// flag of every command; one file may serve all of them. `unknown`: what is wrong with arguments that no command
+    /// knows.
+    pub(crate) fn load(config: Option<&str>, known: &BTreeSet<String>, unknown: Vec<Problem>) -> Self {
         let env = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let read = |path: &str| std::fs::read_to_string(path).map_err(|e| e.to_string());
@@ -52,12 +55,12 @@ impl Layers {
     pub(crate) fn from_parts(
         config: Option<&str>,
         known: &BTreeSet<String>,
-        unknown: Vec<String>,
+        unknown: Vec<Problem>,
         env: impl Iterator<Item = (String, String)>,
         read: impl Fn(&str) -> Result<String, String>,
     ) -> Self {
         let mut layers = Self::default();
-        layers.problems.extend(unknown.iter().map(|a| Problem(format!("{a}: no such argument; see --help"))));
+        layers.problems.extend(unknown);
         let variables: BTreeSet<String> = known.iter().map(|flag| variable(flag)).collect();
         // An empty variable is an absent one: that is how compose files leave something out.
         for (name, value) in env.filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty()) {
@@ -108,6 +111,12 @@ impl Layers {
     /// Variables with our prefix that no flag has.
     pub(crate) fn unknown_variables(&self) -> &[String] {
         &self.unknown_variables
+    }
+
+    /// Whether the environment or the file asks for JSON.
+    pub(crate) fn wants_json(&self) -> bool {
+        let from_file = || self.file("json").and_then(Value::as_bool);
+        self.env("json").map(|text| boolean(text) == Ok(true)).or_else(from_file).unwrap_or(false)
     }
 
     pub(super) fn env(&self, flag: &str) -> Option<&str> {

@@ -5,5 +5,5 @@ mod layers;
 pub(crate) mod parse;
 mod resolver;
 
-pub(crate) use layers::{Layers, Problem};
+pub(crate) use layers::{Layers, Problem, variable};
 pub(crate) use resolver::{Noted, Resolver};

@@ -44,6 +44,32 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How long an answer is waited for: 1 to 3,600 seconds.
+pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
+    match number(text) {
+        Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
+        _ => Err("must be a whole number of seconds from 1 to 3600".into()),
+    }
+}
+
+/// The URL of a gRPC service.
+pub(crate) fn grpc_url(text: &str) -> Result<String, String> {
+    url(text, &["http", "https"], "http://127.0.0.1:7070")
+}
+
+/// The URL of a server's public port.
+pub(crate) fn public_url(text: &str) -> Result<String, String> {
+    url(text, &["ws", "wss", "http", "https"], "ws://127.0.0.1:8080 or wss://example.com")
+}
+
+fn url(text: &str, schemes: &[&str], example: &str) -> Result<String, String> {
+    let problem = || format!("must be a URL such as {example}");
+    let uri: http::Uri = text.parse().map_err(|_| problem())?;
+    let fits = uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme))
+        && uri.authority().is_some_and(|a| !a.host().is_empty() && !a.as_str().contains('@'));
+    if fits { Ok(text.to_owned()) } else { Err(problem()) }
+}
+
 /// A number of shard threads.
 pub(crate) fn shards(text: &str) -> Result<usize, String> {
     match text.parse() {

@@ -228,9 +228,14 @@ mod tests {
     fn a_file_that_cannot_be_read_is_a_problem() {
         let known = BTreeSet::from(["config".to_owned()]);
         let env = [("REALTIME_CONFIG".to_owned(), "gone.toml".to_owned())];
-        let layers =
-            Layers::from_parts(None, &known, vec!["--x".into()], env.into_iter(), |_| Err("gone".into()));
+        let layers = Layers::from_parts(
+            None,
+            &known,
+            vec![Problem("--x: no such argument".into())],
+            env.into_iter(),
+            |_| Err("gone".into()),
+        );
         let problems = said(Resolver::new(&layers));
-        assert_eq!(problems, ["--x: no such argument; see --help", "--config: cannot read gone.toml: gone"]);
+        assert_eq!(problems, ["--x: no such argument", "--config: cannot read gone.toml: gone"]);
     }
 }

@@ -161,8 +161,8 @@ impl App {
                 tracing::info!(signal, seconds = self.drain.as_secs(), "draining; a second signal exits at once");
                 Ok(())
             }
-            broken = self.tasks.any_ended() => Err(Failure::Failed(broken)),
-            broken = self.backbone.any_ended() => Err(Failure::Failed(broken)),
+            broken = self.tasks.any_ended() => Err(Failure::new(broken)),
+            broken = self.backbone.any_ended() => Err(Failure::new(broken)),
             _ = self.node.superseded.wait_for(|superseded| *superseded) => {
                 Err(Failure::new("another process has taken this node's name"))
             }

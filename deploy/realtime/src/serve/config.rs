@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::ServeArgs;
+use crate::cli::{ServeArgs, defaults};
 use crate::config::{Layers, Resolver, parse};
-use crate::credentials::DATA_DIR;
 use crate::failure::Failure;
 
 /// The values of `serve`.
@@ -51,16 +50,18 @@ impl ServeConfig {
     /// Every value, or every problem.
     pub(super) fn resolve(args: &ServeArgs, layers: &Layers) -> Result<Self, Failure> {
         let mut r = Resolver::new(layers);
-        let listen = r.value("listen", args.listen.as_ref(), "127.0.0.1:8080", parse::address);
+        let listen = r.value("listen", args.listen.as_ref(), defaults::LISTEN, parse::address);
         let data_dir = r.text("data-dir", args.data_dir.as_ref());
-        let grpc_listen = r.value("grpc-listen", args.grpc_listen.as_ref(), "127.0.0.1:7070", parse::listen);
+        let grpc_listen =
+            r.value("grpc-listen", args.grpc_listen.as_ref(), defaults::GRPC_LISTEN, parse::listen);
         let admin_listen =
-            r.value("admin-listen", args.admin_listen.as_ref(), "127.0.0.1:9090", parse::listen);
-        let node_id = r.value("node-id", args.node_id.as_ref(), "node-1", parse::node_id);
-        let shards = r.value("shards", args.shards.as_ref(), "0", parse::shards);
+            r.value("admin-listen", args.admin_listen.as_ref(), defaults::ADMIN_LISTEN, parse::listen);
+        let node_id = r.value("node-id", args.node_id.as_ref(), defaults::NODE_ID, parse::node_id);
+        let shards = r.value("shards", args.shards.as_ref(), defaults::SHARDS, parse::shards);
         let token = r.secret("operator-token", None);
         let token_file = r.text("operator-tokens", args.operator_tokens.as_ref());
-        let drain = r.value("drain-seconds", args.drain_seconds.as_ref(), "30", parse::seconds);
+        let drain =
+            r.value("drain-seconds", args.drain_seconds.as_ref(), defaults::DRAIN_SECONDS, parse::seconds);
         let ready_file = r.text("ready-file", args.ready_file.as_ref());
         let insecure = r.switch("insecure-cluster", args.insecure_cluster.as_ref());
         let demo = r.switch("demo", args.demo.as_ref());
@@ -92,7 +93,7 @@ impl ServeConfig {
         r.finish()?;
         Ok(Self {
             listen: listen?,
-            data_dir: data_dir?.unwrap_or_else(|| DATA_DIR.into()).into(),
+            data_dir: data_dir?.unwrap_or_else(|| defaults::DATA_DIR.into()).into(),
             grpc_listen: grpc_listen?,
             admin_listen: admin_listen?,
             node_id: node_id?,

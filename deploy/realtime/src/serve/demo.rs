@@ -70,8 +70,8 @@ impl Demo {
                 keys.path.display()
             ));
         }
-        let signer = Signer::new(keys.private.clone(), Some(Algorithm::ES256)).map_err(Failure::Failed)?;
-        self.text(&keys, &signer, addresses).map_err(Failure::Failed)
+        let signer = Signer::new(keys.private.clone(), Some(Algorithm::ES256)).map_err(Failure::new)?;
+        self.text(&keys, &signer, addresses).map_err(Failure::new)
     }
 
     fn keys(&self, app: &AppId) -> std::io::Result<Keys> {

@@ -1,0 +1,20 @@
+//! The defaults of flags: shown by the help, used by the commands.
+
+pub(crate) const LISTEN: &str = "127.0.0.1:8080";
+pub(crate) const GRPC_LISTEN: &str = "127.0.0.1:7070";
+pub(crate) const ADMIN_LISTEN: &str = "127.0.0.1:9090";
+pub(crate) const DATA_DIR: &str = "./realtime-data";
+pub(crate) const NODE_ID: &str = "node-1";
+/// One per core.
+pub(crate) const SHARDS: &str = "0";
+/// Reconnecting clients come spread out over this time.
+pub(crate) const DRAIN_SECONDS: &str = "30";
+/// Long enough for a trial, short enough for a token that lies in a shell's history.
+pub(crate) const EXPIRES_IN: &str = "1h";
+/// The documentation's main example.
+pub(crate) const KEY_ALG: &str = "ES512";
+pub(crate) const SERVER: &str = "http://127.0.0.1:7070";
+pub(crate) const PUBLIC_SERVER: &str = "ws://127.0.0.1:8080";
+pub(crate) const MESSAGE_TYPE: &str = "broadcast";
+/// A person waits; no call of the server takes longer than this.
+pub(crate) const TIMEOUT: &str = "30";
