@@ -12,20 +12,23 @@ use super::input::Apply;
 use super::{diff, print};
 use crate::cli::ApplyArgs;
 use crate::config::{Layers, Problem};
-use crate::failure::Failure;
+use crate::failure::{Failure, say};
 
 /// `apps apply`
 pub(super) async fn apps(args: &ApplyArgs, layers: &Layers) -> Result<(), Failure> {
     let apply = Apply::read(args, layers)?;
-    let documents = apply.applications()?;
-    check(&apply, &documents)?;
+    let documents = apply.applications();
+    check(&apply, documents)?;
+    if documents.is_empty() {
+        say(&format!("{}: there is no application in it", apply.name));
+    }
     let mut changes = Vec::new();
     let applied = apply
         .operator
         .ask(async |admin| {
             // All is compared before anything is written.
             let mut plans = Vec::new();
-            for document in &documents {
+            for document in documents {
                 plans.push(Plan::make(admin, document, &apply.name).await?);
             }
             for plan in plans {

@@ -41,7 +41,7 @@ impl Apply {
 
     /// The applications of the file: one document, an array of them, or what a TOML file has as `[[apps]]` and an
     /// answer of the HTTP API as `items`.
-    pub(super) fn applications(&self) -> Result<Vec<Value>, Failure> {
+    pub(super) fn applications(&self) -> &[Value] {
         let list = match &self.document {
             Value::Array(list) => Some(list),
             Value::Object(object) => match (object.get("apps"), object.get("items")) {
@@ -52,11 +52,8 @@ impl Apply {
             _ => None,
         };
         match list {
-            None => Ok(vec![self.document.clone()]),
-            Some(list) if list.is_empty() => {
-                Err(Failure::input(format!("{}: there is no application in it", self.name)))
-            }
-            Some(list) => Ok(list.clone()),
+            None => std::slice::from_ref(&self.document),
+            Some(list) => list,
         }
     }
 

@@ -165,7 +165,7 @@ mod tests {
             }
             for sub in command.get_subcommands() {
                 assert!(
-                    text.contains(&page_name(&format!("{words} {}", sub.get_name()).trim_start())),
+                    text.contains(&page_name(format!("{words} {}", sub.get_name()).trim_start())),
                     "{words}"
                 );
             }
