@@ -6,6 +6,8 @@ pub(crate) mod defaults;
 mod guide;
 mod help;
 mod read;
+#[cfg(test)]
+mod table;
 
 use std::collections::BTreeSet;
 

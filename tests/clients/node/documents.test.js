@@ -20,7 +20,7 @@ const { eventually } = require('../lib/server')
 const ROOT = path.join(__dirname, '../../..')
 const BINARY = path.resolve(process.env.REALTIME_BIN ||
   path.join(process.env.CARGO_TARGET_DIR || path.join(ROOT, 'target'), 'debug/realtime'))
-const DOCUMENTS = ['README.md', 'docs/protocol.md', 'docs/http-api.md', 'docs/configuration.md', 'docs/operate.md']
+const DOCUMENTS = ['README.md', 'docs/protocol.md', 'docs/http-api.md', 'docs/configuration.md', 'docs/cli.md', 'docs/operate.md']
 // Far above what the commands of one document take together.
 const TIMEOUT_MS = 120_000
 
