@@ -146,4 +146,4 @@ function generateKeys () {
   return { privateKey, publicKey }
 }
 
-module.exports = { Server, eventually, DEADLINE_MS }
+module.exports = { Server, eventually, BINARY, DEADLINE_MS, OPERATOR_TOKEN }
