@@ -5,8 +5,10 @@ const assert = require('node:assert/strict')
 const fs = require('node:fs')
 const path = require('node:path')
 const { after, test } = require('node:test')
+const WebSocket = require('ws')
 const { openSite } = require('../lib/chromium')
-const { clientScenarios } = require('../lib/scenarios')
+const { relay } = require('../lib/relay')
+const { assertCompressed, clientScenarios, PUBLISH } = require('../lib/scenarios')
 const { Server } = require('../lib/server')
 const { Session } = require('../lib/session')
 
@@ -36,6 +38,8 @@ async function connect (url) {
   sessions.set(key, session)
   session.closed = new Promise((resolve) => { session.end = resolve })
   session.send = (text) => page.evaluate(([key, text]) => window.sendText(key, text), [key, text])
+  session.sendBinary = (bytes) => page.evaluate(([key, bytes]) => window.sendBytes(key, bytes), [key, [...bytes]])
+  session.extensions = () => page.evaluate((key) => window.extensions(key), key)
   session.close = () => page.evaluate((key) => window.closeSession(key), key)
   await page.evaluate(([key, url]) => window.openSession(key, url), [key, url])
   return session
@@ -45,33 +49,73 @@ after(async () => { for (const close of cleanup) await close() })
 
 clientScenarios('a page in Chromium', connect, { tellsCompression: true })
 
-test('a page reads the refusal of its session as a close code', async (t) => {
+test('a page negotiates permessage-deflate, and its frames are compressed in both directions', async (t) => {
   const server = await Server.start()
   t.after(() => server.stop())
-  const app = await server.createApp('refusals')
-  const refused = await connect(`ws://${server.host}/apps/${app.id}?access_token=x&refusals=close`)
-  assert.equal((await refused.closed).code, 4401)
+  const app = await server.createApp('deflate')
+  const { host, counted } = await relay(t, server.host)
+  const session = await connect(app.url('user0', [PUBLISH]).replace(server.host, host))
+  await session.expect('main', 'welcome')
+  assert.equal(await session.extensions(), 'permessage-deflate; server_no_context_takeover; client_no_context_takeover')
+  await assertCompressed(session, counted)
+  await session.close()
 })
 
-test('a page publishes over HTTP from its own origin', async (t) => {
+/** Publishes over HTTP from the page; the status, or what the browser says of a request that it forbade. */
+function publishFromPage (app, message) {
+  const token = app.token('service-name', [PUBLISH])
+  return page.evaluate(async ([url, token, message]) => {
+    const body = JSON.stringify({ topic: 'main', message })
+    const headers = { 'Content-Type': 'application/json', Authorization: `Bearer ${token}` }
+    try {
+      return (await fetch(url, { method: 'POST', headers, body })).status
+    } catch (error) {
+      return error.name
+    }
+  }, [`http://${app.server.host}/api/topics/${app.id}/publish`, token, message])
+}
+
+test('allowedOrigins let a page in, over WebSocket and HTTP, and keep it out', async (t) => {
   const server = await Server.start()
   t.after(() => server.stop())
-  const page = await openPage()
-  const app = await server.createApp('fetch', { allowedOrigins: [origin] })
-  const session = await connect(app.url('user0', []))
-  await session.expect('main', 'welcome')
-  const token = app.token('service-name', ['realtime:publisher:write:topic:*'])
-  const status = await page.evaluate(async ([url, token]) => {
-    const response = await fetch(url, {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json', Authorization: `Bearer ${token}` },
-      body: JSON.stringify({ topic: 'main', message: 'from a page' })
-    })
-    return response.status
-  }, [`http://${server.host}/api/topics/${app.id}/publish`, token])
-  assert.equal(status, 200)
-  assert.equal((await session.expect('main', 'broadcast')).data, 'from a page')
+  await openPage()
+  // Any origin may where none is listed.
+  for (const allowedOrigins of [[], [origin], ['https://elsewhere.example', origin]]) {
+    const app = await server.createApp(`open to ${allowedOrigins.length}`, { allowedOrigins })
+    const session = await connect(app.url('user0', []))
+    await session.expect('main', 'welcome')
+    assert.equal(await publishFromPage(app, 'from a page'), 200)
+    assert.equal((await session.expect('main', 'broadcast')).data, 'from a page')
+  }
   const closed = await server.createApp('closed', { allowedOrigins: ['https://elsewhere.example'] })
-  const refused = await connect(closed.url('user0', [], '&refusals=close'))
-  assert.equal((await refused.closed).code, 4403)
+  // A client that is no page sends no origin, and sees that nothing was published.
+  const observer = new WebSocket(closed.url('observer', []))
+  const session = new Session()
+  observer.onmessage = ({ data }) => session.received(JSON.parse(data))
+  session.send = async (text) => observer.send(text)
+  await session.expect('main', 'welcome')
+  const url = closed.url('user0', [])
+  assert.equal((await (await connect(url)).closed).code, 1006)
+  assert.deepEqual(await (await connect(`${url}&refusals=close`)).closed, { code: 4403, reason: 'origin_forbidden' })
+  assert.equal(await publishFromPage(closed, 'from a page'), 'TypeError')
+  await session.expectNothing()
+  observer.close()
+})
+
+test('a page reads what the HTTP API says, refusals included', async (t) => {
+  const server = await Server.start()
+  t.after(() => server.stop())
+  await openPage()
+  const app = await server.createApp('api', { allowedOrigins: [origin] })
+  const answers = await page.evaluate(async ([url, token]) => {
+    const call = async (path, method, headers) => {
+      const response = await fetch(`${url}${path}`, { method, headers })
+      return [response.status, (await response.text())]
+    }
+    const headers = { Authorization: `Bearer ${token}`, 'X-App-Id': url.split('/').at(-1) }
+    return [await call('', 'GET', {}), await call('?subject=user0', 'GET', headers), await call('', 'DELETE', headers)]
+  }, [`http://${server.host}/api/connections/${app.id}`, app.token('admin', ['realtime:admin:manage:connections'])])
+  assert.deepEqual(answers.map(([status]) => status), [401, 200, 200])
+  assert.equal(JSON.parse(answers[0][1]).code, 'unauthenticated')
+  assert.deepEqual(JSON.parse(answers[1][1]).items, [])
 })

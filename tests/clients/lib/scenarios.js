@@ -3,16 +3,18 @@
 
 const assert = require('node:assert/strict')
 const { test } = require('node:test')
+const { endings } = require('./endings')
 const { Server } = require('./server')
 
 const PUBLISH = 'realtime:publisher:write:topic:*'
 const INBOUND = 'realtime:subscriber:read:topic:secure/inbound'
 
 /**
- * Registers the scenarios. `connect(url)` resolves to a Session whose frames are {topic, messageType, data,
- * compression}; `tellsCompression` says whether the library shows its users that a message was compressed.
+ * Registers the scenarios. `connect(url)` resolves to a Session with `send(text)`, `sendBinary(bytes)`, `close()` and
+ * a promise `closed` of {code, reason}; its frames are {topic, messageType, data, compression}. `tellsCompression` says
+ * whether the library shows its users that a message was compressed, `refusedAs` which code it makes of a refused upgrade.
  */
-function clientScenarios (name, connect, { tellsCompression }) {
+function clientScenarios (name, connect, { tellsCompression, refusedAs = 1006 }) {
   let server
   let number = 0
   const sessions = []
@@ -169,13 +171,38 @@ function clientScenarios (name, connect, { tellsCompression }) {
       assert.deepEqual(gone.data, { client, subProtocol: 1, payload: { code: -1, status: 'disconnected' } })
     })
 
-    await t.test('an invalid message ends the session with the documented reason', async () => {
+    await t.test('binary frames are read like text', async () => {
       const it = await app()
-      const session = await open(it, 'user0', [])
-      await session.send('hello')
-      assert.deepEqual(await session.closed, { code: 1008, reason: 'Invalid message format!' })
+      const session = await open(it, 'user0', [PUBLISH])
+      const publish = JSON.stringify({ type: 'publish', data: { topic: 'main', payload: 'from bytes: ä' } })
+      await session.sendBinary(new TextEncoder().encode(publish))
+      const frame = await session.expect('main', 'broadcast')
+      assert.equal(frame.data.payload, 'from bytes: ä')
+      assert.ok(!frame.compression)
+    })
+
+    await endings(t, {
+      app,
+      open,
+      connect: async (url) => {
+        sessions.push(await connect(url))
+        return sessions.at(-1)
+      },
+      refusedAs
     })
   })
 }
 
-module.exports = { clientScenarios }
+/** Sends a message through a relay; its frames must be compressed in both directions. */
+async function assertCompressed (session, counted) {
+  const payload = 'again and again '.repeat(250)
+  const before = { ...counted }
+  await session.send(JSON.stringify({ type: 'publish', data: { topic: 'main', payload, compress: true } }))
+  assert.equal((await session.expect('main', 'broadcast')).data.payload, payload)
+  for (const direction of ['sent', 'received']) {
+    const bytes = counted[direction] - before[direction]
+    assert.ok(bytes < payload.length / 4, `${direction}: ${bytes} bytes`)
+  }
+}
+
+module.exports = { assertCompressed, clientScenarios, INBOUND, PUBLISH }

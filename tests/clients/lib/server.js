@@ -27,14 +27,15 @@ async function eventually (what, attempt) {
 
 /** A running `realtime serve`. */
 class Server {
-  static async start () {
+  /** With more arguments, if any. */
+  static async start (...args) {
     const server = new Server()
     server.home = fs.mkdtempSync(path.join(os.tmpdir(), 'realtime-clients-'))
     const ready = path.join(server.home, 'ready.json')
     const log = fs.openSync(path.join(server.home, 'log'), 'a')
     server.child = spawn(BINARY, [
       'serve', '--listen', '127.0.0.1:0', '--grpc-listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0',
-      '--data-dir', path.join(server.home, 'data'), '--ready-file', ready
+      '--data-dir', path.join(server.home, 'data'), '--ready-file', ready, ...args
     ], { stdio: ['ignore', log, log], env: { ...process.env, REALTIME_OPERATOR_TOKEN: OPERATOR_TOKEN } })
     fs.closeSync(log)
     // Where a test program ends before its tests do.
@@ -54,9 +55,26 @@ class Server {
 
   async stop () {
     const ended = new Promise((resolve) => this.child.once('exit', resolve))
-    this.child.kill('SIGKILL')
-    await ended
+    // Unless it has ended by itself.
+    if (this.child.exitCode === null && this.child.kill('SIGKILL')) await ended
     fs.rmSync(this.home, { recursive: true, force: true })
+  }
+
+  /** Asks the server to drain and end. */
+  terminate () {
+    this.child.kill('SIGTERM')
+  }
+
+  /** A call with the operator's token, which must succeed; returns the answer's body. */
+  async operator (method, endpoint, body) {
+    const response = await fetch(`http://${this.host}/api${endpoint}`, {
+      method,
+      headers: { 'Content-Type': 'application/json', Authorization: `Bearer ${OPERATOR_TOKEN}` },
+      body: JSON.stringify(body)
+    })
+    const text = await response.text()
+    if (!response.ok) throw new Error(`${method} ${endpoint}: ${response.status} ${text}`)
+    return text === '' ? undefined : JSON.parse(text)
   }
 
   /** Creates an application with an ES512 key, and what `change` says besides. */
@@ -80,13 +98,7 @@ class Server {
       amazonSqsForwarder: {},
       ...change
     }
-    const response = await fetch(`http://${this.host}/api/apps`, {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json', Authorization: `Bearer ${OPERATOR_TOKEN}` },
-      body: JSON.stringify(config)
-    })
-    const created = await response.json()
-    if (response.status !== 201) throw new Error(`${response.status}: ${JSON.stringify(created)}`)
+    const created = await this.operator('POST', '/apps', config)
     const app = new App(this, created.appId, keys.privateKey)
     await eventually('the app on the node', async () => {
       const answer = await fetch(`http://${this.host}/apps/${app.id}`)
@@ -102,17 +114,27 @@ class App {
   }
 
   /** Signs a token as the documentation does. */
-  token (subject, permissions = []) {
+  token (subject, permissions = [], expiresIn = 60) {
     return jwt.sign({ permissions }, this.privateKey, {
       algorithm: 'ES512',
-      expiresIn: 60,
+      expiresIn,
       issuer: 'https://signer.example.com',
       subject
     })
   }
 
   url (subject, permissions, query = '') {
-    return `ws://${this.server.host}/apps/${this.id}?access_token=${this.token(subject, permissions)}${query}`
+    return this.urlWith(this.token(subject, permissions), query)
+  }
+
+  urlWith (token, query = '') {
+    return `ws://${this.server.host}/apps/${this.id}?access_token=${token}${query}`
+  }
+
+  /** Closes a connection as the documentation's command does. */
+  disconnect (connectionId) {
+    const permissions = ['realtime:admin:manage:connections']
+    return this.curl('DELETE', `/connections/${this.id}/${connectionId}`, { permissions })
   }
 
   /** Runs one of the documentation's curl commands; returns status and body. */

@@ -1,11 +1,14 @@
 'use strict'
 // The npm package `websocket`, as the documentation's subscriber demo uses it.
 
+const assert = require('node:assert/strict')
+const { test } = require('node:test')
 const { w3cwebsocket: WebSocket } = require('websocket')
 const { clientScenarios } = require('../lib/scenarios')
+const { Server } = require('../lib/server')
 const { Session } = require('../lib/session')
 
-clientScenarios('websocket', async (url) => {
+async function connect (url) {
   const session = new Session()
   const ws = new WebSocket(url)
   ws.onmessage = (event) => {
@@ -19,6 +22,23 @@ clientScenarios('websocket', async (url) => {
     ws.onclose = (event) => resolve({ code: event.code, reason: event.reason })
   })
   session.send = async (text) => ws.send(text)
+  session.sendBinary = async (bytes) => ws.send(bytes)
   session.close = async () => ws.close()
+  session.extensions = () => ws.extensions
   return session
-}, { tellsCompression: true })
+}
+
+clientScenarios('websocket', connect, { tellsCompression: true })
+
+test('websocket asks for no compression, and gets frames that are binary and plain', async (t) => {
+  const server = await Server.start()
+  t.after(() => server.stop())
+  const app = await server.createApp('plain')
+  const session = await connect(app.url('user0', []))
+  await session.expect('main', 'welcome')
+  assert.ok(!session.extensions()?.length)
+  assert.equal(app.publish('main', 'hello', true).status, 200)
+  const { data, compression } = await session.expect('main', 'broadcast')
+  assert.deepEqual([data, compression], ['hello', true])
+  await session.close()
+})

@@ -8,7 +8,8 @@ const WebSocket = require('ws')
 // The `ws` of the documentation's days. Since 8.19 `ws` knows Blobs, and reconnecting-websocket, which asks for
 // Blobs by default, then hands them to the documentation's handler, from whichever server they come.
 const WebSocketOf2023 = require('ws-2023')
-const { clientScenarios } = require('../lib/scenarios')
+const { assertCompressed, clientScenarios, PUBLISH } = require('../lib/scenarios')
+const { relay } = require('../lib/relay')
 const { Server } = require('../lib/server')
 const { Session } = require('../lib/session')
 
@@ -23,7 +24,10 @@ function follow (ws, session) {
   session.closed = new Promise((resolve) => {
     ws.onclose = (event) => resolve({ code: event.code, reason: event.reason })
   })
+  // A refused upgrade; the close event follows.
+  ws.onerror = () => {}
   session.send = async (text) => ws.send(text)
+  session.sendBinary = async (bytes) => ws.send(bytes)
   session.close = async () => ws.close()
 }
 
@@ -37,7 +41,7 @@ clientScenarios('ws of 2023 with reconnecting-websocket', async (url) => {
   const session = new Session()
   follow(new ReconnectingWebSocket(url, [], { WebSocket: WebSocketOf2023, maxRetries: 0 }), session)
   return session
-}, { tellsCompression: false })
+}, { tellsCompression: false, refusedAs: 1000 })
 
 clientScenarios('ws with reconnecting-websocket', async (url) => {
   const session = new Session()
@@ -46,17 +50,19 @@ clientScenarios('ws with reconnecting-websocket', async (url) => {
   ws.binaryType = 'nodebuffer'
   follow(ws, session)
   return session
-}, { tellsCompression: false })
+}, { tellsCompression: false, refusedAs: 1000 })
 
-test('ws negotiates permessage-deflate without context takeover', async (t) => {
+test('ws negotiates permessage-deflate without context takeover, and compresses in both directions', async (t) => {
   const server = await Server.start()
   t.after(() => server.stop())
   const app = await server.createApp('deflate')
-  const ws = new WebSocket(app.url('user0', []))
+  const { host, counted } = await relay(t, server.host)
+  const ws = new WebSocket(app.url('user0', [PUBLISH]).replace(server.host, host))
   const session = new Session()
   follow(ws, session)
   await session.expect('main', 'welcome')
   assert.equal(ws.extensions, 'permessage-deflate')
+  await assertCompressed(session, counted)
   ws.close()
   await session.closed
 })
@@ -71,10 +77,28 @@ test('reconnecting-websocket comes back after an administrator closed it', async
   const session = new Session()
   follow(rws, session)
   const first = (await session.expect('main', 'welcome')).data.connection.id
-  const permissions = ['realtime:admin:manage:connections']
-  assert.equal(app.curl('DELETE', `/connections/${app.id}/${first}`, { permissions }).status, 204)
+  assert.equal(app.disconnect(first).status, 204)
   assert.equal((await session.closed).code, 4003)
   const second = (await session.expect('main', 'welcome')).data.connection.id
   assert.notEqual(second, first)
   rws.close()
+})
+
+test('reconnecting-websocket goes to another node after a drain, and sends what was queued meanwhile', async (t) => {
+  const [first, second] = [await Server.start('--drain-seconds', '1'), await Server.start()]
+  t.after(async () => { await first.stop(); await second.stop() })
+  const apps = [await first.createApp('first'), await second.createApp('second')]
+  const rws = new ReconnectingWebSocket(async () => apps[0].url('user0', [PUBLISH]), [], {
+    WebSocket, minReconnectionDelay: 10, maxReconnectionDelay: 50
+  })
+  t.after(() => rws.close())
+  const session = new Session()
+  follow(rws, session)
+  await session.expect('main', 'welcome')
+  first.terminate()
+  apps.shift()
+  assert.deepEqual(await session.closed, { code: 1001, reason: 'Node is draining' })
+  await session.send(JSON.stringify({ type: 'publish', data: { topic: 'main', payload: 'queued' } }))
+  assert.equal((await session.expect('main', 'welcome')).data.connection.appId, apps[0].id)
+  assert.equal((await session.expect('main', 'broadcast')).data.payload, 'queued')
 })

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import unittest
 
-from test_websockets import DEADLINE, PUBLISH, ROOT, App, Server
+from server import DEADLINE, PUBLISH, ROOT, App, Server
 
 BLOCK = r"\n```\w*\n(.*?)^```$"
 

@@ -1,117 +1,12 @@
-"""The documentation's clients with Python's `websockets`, against a running server.
-
-REALTIME_BIN names the binary; without it, that of a debug build. Tokens come from `realtime token`.
-"""
+"""The documentation's clients with Python's `websockets`, against a running server."""
 
 import asyncio
 import json
-import os
-import pathlib
-import shutil
-import subprocess
-import tempfile
-import time
 import unittest
-import urllib.request
 
+from server import DEADLINE, INBOUND, PUBLISH, App, Server
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-BINARY = os.environ.get("REALTIME_BIN", str(TARGET / "debug" / "realtime"))
-OPERATOR_TOKEN = "operator-token-of-the-python-tests"
-# Far above what anything takes: reaching it means that it never happens.
-DEADLINE = 15.0
-
-PUBLISH = "realtime:publisher:write:topic:*"
-INBOUND = "realtime:subscriber:read:topic:secure/inbound"
-
-
-def eventually(what, attempt):
-    """Asks again and again until `attempt` gives a value."""
-    end = time.monotonic() + DEADLINE
-    while time.monotonic() < end:
-        value = attempt()
-        if value is not None:
-            return value
-        time.sleep(0.01)
-    raise AssertionError(f"{what}: not within {DEADLINE} s")
-
-
-class Server:
-    """A running `realtime serve` in a directory of its own."""
-
-    def __init__(self):
-        self.home = pathlib.Path(tempfile.mkdtemp(prefix="realtime-python-"))
-        ready = self.home / "ready.json"
-        with open(self.home / "log", "ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(BINARY, "serve", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"),
-                    *("--admin-listen", "127.0.0.1:0", "--data-dir", str(self.home / "data")),
-                    *("--ready-file", str(ready)),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "REALTIME_OPERATOR_TOKEN": OPERATOR_TOKEN},
-            )
-
-        def addresses():
-            assert self.process.poll() is None, (self.home / "log").read_text()
-            try:
-                return json.loads(ready.read_text())
-            except (FileNotFoundError, json.JSONDecodeError):
-                return None
-
-        self.host = eventually("the ready file", addresses)["listen"]
-
-    def stop(self):
-        self.process.kill()
-        self.process.wait()
-        shutil.rmtree(self.home, ignore_errors=True)
-
-    def call(self, method, path, token, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        request = urllib.request.Request(f"http://{self.host}{path}", data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=DEADLINE) as response:
-            return json.loads(response.read() or b"null")
-
-
-class App:
-    """An application with an ES512 key made by `realtime keys generate`."""
-
-    def __init__(self, server, name, **change):
-        self.server = server
-        stem = str(server.home / name.replace(" ", "-"))
-        subprocess.run([BINARY, "keys", "generate", "--alg", "ES512", "--out", stem], check=True, capture_output=True)
-        self.key = f"{stem}.key"
-        key = {
-            "source": "raw",
-            "key": pathlib.Path(f"{stem}.pub").read_text(),
-            "algorithms": ["ES512"],
-            "issuer": [],
-        }
-        config = {"name": name, "authKey": key, "adminKey": key, "enableWebSocketInboundTopic": True, **change}
-        self.id = server.call("POST", "/api/apps", OPERATOR_TOKEN, config)["appId"]
-
-    def token(self, subject, permissions=()):
-        arguments = [BINARY, "token", "--app", self.id, "--sub", subject, "--key", self.key, "--alg", "ES512"]
-        for permission in permissions:
-            arguments += ["--permission", permission]
-        return subprocess.run(arguments, check=True, capture_output=True, text=True).stdout.strip()
-
-    def url(self, subject, permissions=(), query=""):
-        return f"ws://{self.server.host}/apps/{self.id}?access_token={self.token(subject, permissions)}{query}"
-
-    async def publish(self, topic, message, compress=False):
-        """Publishes over HTTP, off the event loop."""
-        token = await asyncio.to_thread(self.token, "service-name", [PUBLISH])
-        body = {"topic": topic, "message": message, "compress": compress}
-        path = f"/api/topics/{self.id}/publish"
-        return await asyncio.to_thread(self.server.call, "POST", path, token, body)
 
 
 class Session:
@@ -138,6 +33,34 @@ class Session:
         await self.expect(topic, "welcome")
 
 
+class Relay:
+    """A TCP relay that counts what passes, as only the wire shows whether a message was compressed."""
+
+    @classmethod
+    async def start(cls, host):
+        relay = cls()
+        relay.upstream, relay.counted, relay.tasks = host.split(":"), {"sent": 0, "received": 0}, set()
+        relay.server = await asyncio.start_server(relay.accept, "127.0.0.1", 0)
+        relay.host = "%s:%d" % relay.server.sockets[0].getsockname()
+        return relay
+
+    async def stop(self):
+        self.server.close()
+        await asyncio.gather(*self.tasks)
+
+    async def accept(self, reader, writer):
+        up_reader, up_writer = await asyncio.open_connection(*self.upstream)
+        for direction, source, sink in (("sent", reader, up_writer), ("received", up_reader, writer)):
+            self.tasks.add(asyncio.create_task(self.pump(direction, source, sink)))
+
+    async def pump(self, direction, source, sink):
+        while data := await source.read(65536):
+            self.counted[direction] += len(data)
+            sink.write(data)
+            await sink.drain()
+        sink.close()
+
+
 class Clients(unittest.IsolatedAsyncioTestCase):
     @classmethod
     def setUpClass(cls):
@@ -147,18 +70,8 @@ class Clients(unittest.IsolatedAsyncioTestCase):
     async def app(self, **change):
         return await asyncio.to_thread(App, self.server, self._testMethodName, **change)
 
-    async def opened(self, url):
-        """Connects; the configuration of a new app may still be on its way to the node."""
-        end = time.monotonic() + DEADLINE
-        while True:
-            try:
-                return await connect(url)
-            except InvalidStatus as refusal:
-                if refusal.response.status_code != 404 or time.monotonic() > end:
-                    raise
-
     async def open(self, app, subject, permissions=(), query=""):
-        ws = await self.opened(await asyncio.to_thread(app.url, subject, permissions, query))
+        ws = await connect(await asyncio.to_thread(app.url, subject, permissions, query))
         self.addAsyncCleanup(ws.close)
         session = Session(ws)
         _, welcome = await session.expect("main", "welcome")
@@ -242,12 +155,76 @@ class Clients(unittest.IsolatedAsyncioTestCase):
             await session.send("message", payload="hello", id="52")
             self.assertEqual((await session.expect("priv/acks", "ack"))[1], expected)
 
-    async def test_an_invalid_message_ends_the_session(self):
-        session = await self.open(await self.app(), "user0")
-        await session.ws.send("hello")
+    async def test_binary_frames_are_read_like_text(self):
+        session = await self.open(await self.app(), "user0", [PUBLISH])
+        frame = {"type": "publish", "data": {"topic": "main", "payload": "from bytes: ä"}}
+        await session.ws.send(json.dumps(frame, ensure_ascii=False).encode())
+        binary, data = await session.expect("main", "broadcast")
+        self.assertEqual((binary, data["payload"]), (False, "from bytes: ä"))
+
+    async def test_frames_are_compressed_in_both_directions(self):
+        app = await self.app()
+        relay = await Relay.start(self.server.host)
+        self.addAsyncCleanup(relay.stop)
+        url = await asyncio.to_thread(app.url, "user0", [PUBLISH])
+        ws = await connect(url.replace(self.server.host, relay.host))
+        self.addAsyncCleanup(ws.close)
+        session = Session(ws)
+        await session.expect("main", "welcome")
+        before, payload = dict(relay.counted), "again and again " * 250
+        await session.send("publish", topic="main", payload=payload, compress=True)
+        self.assertEqual((await session.expect("main", "broadcast"))[1]["payload"], payload)
+        for direction in ("sent", "received"):
+            self.assertLess(relay.counted[direction] - before[direction], len(payload) / 4, direction)
+
+    async def expect_end(self, ws, code, reason):
         with self.assertRaises(ConnectionClosed) as closed:
-            await asyncio.wait_for(session.ws.recv(), DEADLINE)
-        self.assertEqual((closed.exception.rcvd.code, closed.exception.rcvd.reason), (1008, "Invalid message format!"))
+            while True:
+                await asyncio.wait_for(ws.recv(), DEADLINE)
+        self.assertEqual((closed.exception.rcvd.code, closed.exception.rcvd.reason), (code, reason))
+
+    async def test_clients_mistakes_end_the_session(self):
+        app = await self.app(refusedSubscriptionPolicy="close")
+        secure = json.dumps({"type": "subscribe", "data": {"topic": "secure/logs"}})
+        for message, code, reason in (
+            ("hello", 1008, "Invalid message format!"),
+            ("x" * 5121, 1009, "Message too big"),
+            (secure, 1008, "Subscription to secure topic is forbidden!"),
+        ):
+            session = await self.open(app, "user0")
+            await session.ws.send(message)
+            await self.expect_end(session.ws, code, reason)
+
+    async def test_the_servers_side_ends_the_session(self):
+        app = await self.app(disconnectOnTokenExpiry=True)
+        session = await self.open(app, "user0")
+        second = await connect(await asyncio.to_thread(app.url, "user0"))
+        await self.expect_end(second, 4009, "Connection limit of the subject")
+        await asyncio.to_thread(app.disconnect, session.id)
+        await self.expect_end(session.ws, 4003, "Closed by an administrator")
+        expiring = await connect(app.url_with(await asyncio.to_thread(app.token, "user0", (), "2")))
+        await self.expect_end(expiring, 4001, "Token expired")
+        session = await self.open(app, "user0")
+        await asyncio.to_thread(app.delete)
+        await self.expect_end(session.ws, 4004, "Application deleted or disabled")
+
+    async def test_a_refusal_is_a_status_or_a_close_code(self):
+        url = (await self.app()).url_with("malformed")
+        with self.assertRaises(InvalidStatus) as refused:
+            await connect(url)
+        self.assertEqual(refused.exception.response.status_code, 401)
+        self.assertEqual(json.loads(refused.exception.response.body)["code"], "unauthenticated")
+        await self.expect_end(await connect(f"{url}&refusals=close"), 4401, "unauthenticated")
+
+    async def test_reconnects_to_another_node_after_a_drain(self):
+        node = await asyncio.to_thread(Server, "--drain-seconds", "1")
+        self.addCleanup(node.stop)
+        drained, other = await asyncio.to_thread(App, node, "drained"), await self.app()
+        session = Session(await connect(await asyncio.to_thread(drained.url, "user0")))
+        await session.expect("main", "welcome")
+        node.terminate()
+        await self.expect_end(session.ws, 1001, "Node is draining")
+        await self.open(other, "user0")
 
 
 if __name__ == "__main__":
