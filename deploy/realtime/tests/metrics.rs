@@ -1,0 +1,34 @@
+//! `docs/operate.md` and `/metrics` agree: every metric is documented, and every documented one is there.
+#![allow(unreachable_pub, clippy::unwrap_used, dead_code)]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use support::{Server, home, succeed};
+
+#[test]
+fn every_metric_is_documented_and_every_documented_metric_is_there() {
+    let home = home();
+    let server = Server::start(home.path(), &["--demo"]);
+    succeed(&mut server.client(&["pub", "demo", "news", "hello"]));
+    let text = server.admin("/metrics");
+    let there: BTreeSet<(String, String)> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, kind)| (name.to_owned(), kind.trim().to_owned()))
+        .collect();
+    let document = include_str!("../../../docs/operate.md");
+    let (_, section) = document.split_once("\n## Metrics\n").unwrap();
+    let rows = section.lines().skip_while(|line| !line.starts_with('|')).skip(2);
+    let documented: BTreeSet<(String, String)> = rows
+        .take_while(|line| line.starts_with('|'))
+        .flat_map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let names = cells[1].split('`').skip(1).step_by(2);
+            names.map(|name| (name.to_owned(), cells[2].to_owned())).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(documented.len() > 10, "{documented:?}");
+    assert_eq!(there, documented);
+}
