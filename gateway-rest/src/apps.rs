@@ -2,7 +2,6 @@
 //! side of versions (`ETag`, `If-Match`) and of creation (`Location`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -12,7 +11,6 @@ use http::header::LOCATION;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use realtime_auth::{Action, App, Caller};
-use realtime_discovery::Snapshot;
 use realtime_proto::generated::admin;
 use realtime_proto::generated::admin::apps_server::Apps;
 use realtime_proto::generated::admin::settings_server::Settings;
@@ -22,17 +20,12 @@ use realtime_proto::generated::admin::{
 use realtime_proto::generated::pubsub::pub_sub_server::PubSub;
 use realtime_proto::{ApiError, ErrorCode};
 use serde_json::value::RawValue;
-use tokio::time::timeout;
 
 use crate::call::{self, ask, bearer, from_caller};
 use crate::endpoint::Answer;
 use crate::etag::Expected;
 use crate::query::{self, Unknown};
-use crate::{Shared, body, fields, respond};
-
-/// How long a successful write waits until this gateway has it in force, so that the caller's next call
-/// finds it. Changes arrive within 100 ms; an outage of the discovery stream must not hold answers for long.
-const IN_FORCE: Duration = Duration::from_millis(500);
+use crate::{Shared, body, fields, in_force, respond};
 
 /// `GET /api/apps?cursor=&limit=`
 pub(crate) async fn list<P: PubSub, A: Apps, S: Settings>(
@@ -114,9 +107,9 @@ pub(crate) async fn delete<P: PubSub, A: Apps, S: Settings>(
     call.check_app_header()?;
     let expected = Expected::of(&call.parts.headers)?;
     call.permit(Action::Operate)?;
-    let delete = DeleteAppRequest { app_id: call.app_id.clone(), if_version: expected.if_version()? };
-    ask(state.apps.delete(from_caller(call.caller, delete))).await?;
-    in_force(&state, |snapshot| !snapshot.apps.contains_key(call.app_id.as_str())).await;
+    let delete = DeleteAppRequest { app_id: call.app_id, if_version: expected.if_version()? };
+    let deleted = ask(state.apps.delete(from_caller(call.caller, delete))).await?;
+    in_force::wait(&state, deleted.version).await;
     Ok(respond::no_content())
 }
 
@@ -183,21 +176,6 @@ async fn written<P: PubSub, A: Apps, S: Settings>(
     status: StatusCode,
     app: admin::App,
 ) -> Response {
-    let holds = |snapshot: &Snapshot| {
-        snapshot.apps.get(app.app_id.as_str()).is_some_and(|held| held.version >= app.version)
-    };
-    in_force(state, holds).await;
+    in_force::wait(state, app.version).await;
     respond::document(status, app.version, app.document_json)
-}
-
-/// Waits, within bounds, for a snapshot. The write stands either way.
-async fn in_force<P: PubSub, A: Apps, S: Settings>(
-    state: &Shared<P, A, S>,
-    holds: impl Fn(&Snapshot) -> bool,
-) {
-    let mut snapshots = state.snapshots.clone();
-    let arrived = snapshots.wait_for(|snapshot| snapshot.as_ref().is_some_and(|snapshot| holds(snapshot)));
-    if timeout(IN_FORCE, arrived).await.is_err() {
-        tracing::warn!("a configuration change is stored but not yet in force on this gateway");
-    }
 }

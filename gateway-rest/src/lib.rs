@@ -14,6 +14,7 @@ mod endpoint;
 mod etag;
 mod fields;
 mod health;
+mod in_force;
 mod publish;
 mod query;
 mod respond;

@@ -10,7 +10,7 @@ use realtime_proto::generated::pubsub::pub_sub_server::PubSub;
 use crate::call::{ask, bearer, from_caller};
 use crate::endpoint::Answer;
 use crate::etag::Expected;
-use crate::{Shared, body, fields, respond};
+use crate::{Shared, body, fields, in_force, respond};
 
 /// `GET /api/settings`
 pub(crate) async fn read<P: PubSub, A: Apps, S: Settings>(
@@ -34,5 +34,6 @@ pub(crate) async fn replace<P: PubSub, A: Apps, S: Settings>(
     fields::check_json(&document_json)?;
     let replace = ReplaceSettingsRequest { document_json, if_version: expected.if_version()? };
     let settings = ask(state.settings.replace(from_caller(caller, replace))).await?;
+    in_force::wait(&state, settings.version).await;
     Ok(respond::document(StatusCode::OK, settings.version, settings.document_json))
 }

@@ -166,6 +166,10 @@ pub struct AppConfig {
     /// RFC 3339 with milliseconds, UTC.
     pub created_at: String,
     pub updated_at: String,
+    /// Another one each time the application is created or enabled again. Sessions belong to a period, so that
+    /// they end even where a node hears of an end and a new beginning at once. Not shown to API callers; empty
+    /// in documents of releases that had none.
+    pub period: String,
     pub auth_key: KeyConfig,
     pub admin_key: KeyConfig,
     pub admin_source_address: AddressList,

@@ -138,8 +138,8 @@ impl Apps for AppsService {
             permit(&caller, &app, Action::Operate)?;
             change::delete(&self.shared, &request.app_id, request.if_version).await
         };
-        audit(&caller, "Apps.Delete", &request.app_id, result.await)?;
-        Ok(Response::new(wire::DeleteAppResponse {}))
+        let version = audit(&caller, "Apps.Delete", &request.app_id, result.await)?;
+        Ok(Response::new(wire::DeleteAppResponse { version }))
     }
 }
 

@@ -78,8 +78,8 @@ pub(super) async fn update(
     Err(contended())
 }
 
-/// Removes an application.
-pub(super) async fn delete(shared: &Shared, app_id: &str, if_version: u64) -> Result<(), ApiError> {
+/// Removes an application; the revision at which it went.
+pub(super) async fn delete(shared: &Shared, app_id: &str, if_version: u64) -> Result<u64, ApiError> {
     for _ in 0..ATTEMPTS {
         let entry = get(&*shared.store, &keys::app(app_id)).await?.ok_or_else(no_such_app)?;
         check_version(entry.revision, if_version)?;
@@ -90,8 +90,8 @@ pub(super) async fn delete(shared: &Shared, app_id: &str, if_version: u64) -> Re
         ops.extend(text("name").map(|name| Op::Delete(keys::app_name(name))));
         ops.extend(text("tier").map(|tier| Op::Delete(keys::tier_app(tier, app_id))));
         let conditions = vec![Condition::Revision(entry.key, entry.revision)];
-        if commit(shared, conditions, ops).await?.is_some() {
-            return Ok(());
+        if let Some(version) = commit(shared, conditions, ops).await? {
+            return Ok(version);
         }
     }
     Err(contended())

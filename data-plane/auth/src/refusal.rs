@@ -18,8 +18,8 @@ pub enum Refusal {
     /// No bearer token.
     #[error("a bearer token is missing")]
     Missing,
-    /// No operator token.
-    #[error("an operator token is needed")]
+    /// A token that is not an operator's.
+    #[error("the call needs an operator token, and this token is none")]
     NotOperator,
     /// Over [`crate::MAX_TOKEN_BYTES`].
     #[error("the token is larger than 8 KiB")]

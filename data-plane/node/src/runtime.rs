@@ -230,7 +230,10 @@ impl AppTable {
         ledger: &UsageLedger,
     ) -> AppRuntime {
         let config = &app.config;
-        let kept = old.filter(|old| old.app.config.enabled && config.enabled);
+        let kept = old.filter(|old| {
+            let old = &old.app.config;
+            old.enabled && config.enabled && old.period == config.period
+        });
         let slot = kept.map_or(self.next_slot, |old| old.slot);
         if kept.is_none() {
             self.next_slot += 1;

@@ -237,7 +237,7 @@ impl Apps for Store {
         self.change(|apps| {
             apps.remove(delete.app_id.as_str());
         });
-        Ok(Response::new(DeleteAppResponse {}))
+        Ok(Response::new(DeleteAppResponse::default()))
     }
 }
 

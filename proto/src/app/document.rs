@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{AppConfig, forwarder, key, origin};
 use crate::address::AddressList;
 use crate::field::FieldErrors;
-use crate::ids::AppId;
+use crate::ids::{AppId, hex, random};
 use crate::reader::{Reader, Unknown, line, tier_name};
 use crate::timestamp::is_timestamp;
 
@@ -61,6 +61,7 @@ fn read_attributes(mut r: Reader<'_, '_>, source: Source<'_>) -> Option<AppConfi
     let app_id = app_id(&mut r, source);
     let name = required(&mut r, "name", name_text);
     let (created_at, updated_at) = times(&mut r, source);
+    let stored_period = if source.is_stored() { r.text("period", |_| Ok(())) } else { None };
     let current = source.current();
     let auth_key = key::read(&mut r, "authKey", current.map(|c| &c.auth_key), source);
     let admin_key = key::read(&mut r, "adminKey", current.map(|c| &c.admin_key), source);
@@ -71,6 +72,7 @@ fn read_attributes(mut r: Reader<'_, '_>, source: Source<'_>) -> Option<AppConfi
     let description = r.text("description", description_text).unwrap_or_default().to_owned();
     let tier = r.text("tier", tier_name).unwrap_or(DEFAULT_TIER).to_owned();
     let enabled = r.boolean("enabled", true);
+    let period = period(stored_period, enabled, source);
     let admin_source_address = addresses(&mut r, "adminSourceAddress");
     let client_source_address = addresses(&mut r, "clientSourceAddress");
     let enable_web_socket_inbound_topic = r.boolean("enableWebSocketInboundTopic", false);
@@ -91,6 +93,7 @@ fn read_attributes(mut r: Reader<'_, '_>, source: Source<'_>) -> Option<AppConfi
         tier,
         created_at,
         updated_at,
+        period,
         auth_key: auth_key?,
         admin_key: admin_key?,
         admin_source_address,
@@ -145,6 +148,17 @@ fn times(r: &mut Reader<'_, '_>, source: Source<'_>) -> (String, String) {
             r.ignore(&["createdAt", "updatedAt"]);
             (current.created_at.clone(), now.to_owned())
         }
+    }
+}
+
+/// The period that the document is in: another one where it begins one.
+fn period(stored: Option<&str>, enabled: bool, source: Source<'_>) -> String {
+    let new = || hex(&random::<8>());
+    match source {
+        Source::Stored => stored.unwrap_or_default().to_owned(),
+        Source::New { .. } => new(),
+        Source::Change { current, .. } if enabled && !current.enabled => new(),
+        Source::Change { current, .. } => current.period.clone(),
     }
 }
 

@@ -72,8 +72,11 @@ pub(super) fn write(config: &AppConfig, audience: Audience) -> Value {
         "amazonSnsForwarder": sns,
         "amazonSqsForwarder": sqs,
     });
-    if let (Audience::Api { version }, Value::Object(object)) = (audience, &mut document) {
-        object.insert("version".to_owned(), json!(version));
+    if let Value::Object(object) = &mut document {
+        match audience {
+            Audience::Api { version } => object.insert("version".to_owned(), json!(version)),
+            Audience::Node | Audience::Gateway => object.insert("period".to_owned(), json!(config.period)),
+        };
     }
     document
 }
@@ -96,7 +99,7 @@ mod tests {
         let config = AppConfig::create(&document, "2026-01-01T00:00:00.000Z").unwrap();
         let Value::Object(written) = config.to_stored() else { panic!("an object") };
         let listed: BTreeSet<&str> =
-            ATTRIBUTES.into_iter().chain(["appId", "createdAt", "updatedAt"]).collect();
+            ATTRIBUTES.into_iter().chain(["appId", "createdAt", "updatedAt", "period"]).collect();
         assert_eq!(written.keys().map(String::as_str).collect::<BTreeSet<_>>(), listed);
     }
 }

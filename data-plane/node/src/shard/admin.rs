@@ -11,7 +11,6 @@ impl Hub {
     /// Applies a command that is neither a publish nor an arrival. An asker that has gone gets no answer.
     pub(super) fn administer(&mut self, command: Command) {
         match command {
-            Command::Configure => self.take_table(),
             Command::Unsubscribe { app, subject, patterns, reply } => {
                 let _ = reply.send(self.unsubscribe_subject(app.as_str(), &subject, &patterns));
             }
@@ -27,7 +26,11 @@ impl Hub {
             Command::Drain { over, done } => self.start_drain(over, done),
             Command::CancelDrain => self.cancel_drain(),
             // The shard's loop takes these itself.
-            Command::Adopt(_) | Command::Publish { .. } | Command::Batch(_) | Command::Stop => {}
+            Command::Adopt(_)
+            | Command::Publish { .. }
+            | Command::Batch(_)
+            | Command::Configure
+            | Command::Stop => {}
         }
     }
 
@@ -58,7 +61,17 @@ impl Hub {
                 Some(index) => self.end_unless_ending(index, code),
                 None => 0,
             },
-            Target::Subject(subject) => self.end_where(|c| c.slot == slot && *c.subject == **subject, code),
+            Target::Subject(subject) => {
+                // Those that wait for the subject's place are in no index yet.
+                let waiting = self.waiting.iter().filter(|token| {
+                    let connection = self.connections.get(token.index);
+                    self.connections.is_live(**token)
+                        && connection.is_some_and(|c| c.slot == slot && *c.subject == **subject)
+                });
+                let holders = self.subjects.of(slot, subject, &self.connections);
+                let found: Vec<u32> = holders.chain(waiting.map(|token| token.index)).collect();
+                found.into_iter().map(|index| self.end_unless_ending(index, code)).sum()
+            }
             Target::All => self.end_where(|c| c.slot == slot, code),
         }
     }
@@ -70,14 +83,14 @@ impl Hub {
         after: Option<ConnectionId>,
     ) -> Vec<ConnectionInfo> {
         let Some(slot) = self.table.by_id(query.app.as_str()).map(|app| app.slot) else { return Vec::new() };
-        let mut found: Vec<&Connection> = self
-            .connections
-            .iter()
-            .map(|(_, c)| c)
-            .filter(|c| c.slot == slot && c.is_open())
-            .filter(|c| after.is_none_or(|after| c.id > after))
-            .filter(|c| subject.is_none_or(|subject| *c.subject == *subject))
-            .collect();
+        let listed = |c: &&Connection| c.slot == slot && c.is_open() && after.is_none_or(|after| c.id > after);
+        let mut found: Vec<&Connection> = match subject {
+            Some(subject) => {
+                let indices = self.subjects.of(slot, subject, &self.connections);
+                indices.filter_map(|index| self.connections.get(index)).filter(listed).collect()
+            }
+            None => self.connections.iter().map(|(_, c)| c).filter(listed).collect(),
+        };
         smallest(&mut found, query.limit, |c| c.id);
         found
             .into_iter()

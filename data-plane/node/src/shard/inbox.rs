@@ -50,7 +50,7 @@ pub(crate) enum Command {
         receipt: Option<oneshot::Sender<Receipt>>,
     },
     Batch(Vec<Delivery>),
-    /// The application table changed.
+    /// The application table changed. Only wakes: every turn begins with the newest table.
     Configure,
     Unsubscribe {
         app: AppId,

@@ -254,10 +254,11 @@ impl Hub {
 
     /// Puts the node's current table in force here.
     pub(super) fn take_table(&mut self) {
-        let table = self.shared.table.load_full();
+        let table = self.shared.table.load();
         if Arc::ptr_eq(&table, &self.table) {
             return;
         }
+        let table = arc_swap::Guard::into_inner(table);
         let old = std::mem::replace(&mut self.table, table);
         if old.gone != self.table.gone {
             let table = self.table.clone();

@@ -107,6 +107,9 @@ impl Shard {
         loop {
             self.poll()?;
             self.hub.set_now(self.started.elapsed().as_millis() as u64);
+            // Before anything is read: what a client sends after it has heard of a change meets the change, and
+            // no flood of publishes in the inbox holds it up.
+            self.hub.take_table();
             self.read_ready();
             if self.take_inbox() {
                 return Ok(());
