@@ -34,15 +34,26 @@ impl Node {
         self.shards.configure(&self.snapshot);
     }
 
-    /// Puts the app `a` in force with these attributes besides the required ones.
+    /// Puts the app `a` in force with these attributes besides the required ones: creates or replaces it.
     fn app(&mut self, attributes: Value) {
+        let held = self.snapshot.apps.get("a").map(|app| app.config.clone());
+        self.put(held.as_ref(), attributes);
+    }
+
+    /// Puts the app `a` in force as what became of `held`.
+    fn put(&mut self, held: Option<&AppConfig>, attributes: Value) {
         let key = json!({"source": "raw", "key": "secret", "algorithms": ["HS256"], "issuer": []});
         let mut document =
             json!({"appId": "a", "name": "A", "tier": "unlimited", "authKey": key, "adminKey": key});
         for (name, value) in attributes.as_object().expect("an object") {
             document[name] = value.clone();
         }
-        let config = AppConfig::create(&document, "2026-01-01T00:00:00.000Z").expect("a configuration");
+        let now = "2026-01-01T00:00:00.000Z";
+        let config = match held {
+            Some(held) => held.replace(&document, now),
+            None => AppConfig::create(&document, now),
+        };
+        let config = config.expect("a configuration");
         let app = Arc::new(App::compile(config.clone(), 1).expect("keys"));
         self.snapshot.apps = HashMap::from([(config.app_id, app)]);
         self.shards.configure(&self.snapshot);
@@ -329,6 +340,25 @@ fn disabling_an_app_closes_its_sessions_with_4004() {
     node.app(json!({"enabled": false}));
     assert_eq!(client.close_code(), 4004);
     node.app(json!({}));
+    node.client("s");
+}
+
+/// A stream brings what is in force, not what was in between.
+#[test]
+fn an_app_that_was_created_or_enabled_again_between_two_configurations_has_closed_its_sessions() {
+    let mut node = Node::start(2);
+    let mut client = node.client("s");
+    node.app(json!({"description": "a change is no end"}));
+    client.subscribe("t");
+    node.put(None, json!({}));
+    assert_eq!(client.close_code(), 4004, "created again");
+    let mut client = node.client("s");
+    let held = node.snapshot.apps["a"].config.clone();
+    let mut disabled = held.to_public(1);
+    disabled["enabled"] = json!(false);
+    let disabled = held.replace(&disabled, "2026-01-02T00:00:00.000Z").expect("a configuration");
+    node.put(Some(&disabled), json!({"enabled": true}));
+    assert_eq!(client.close_code(), 4004, "enabled again");
     node.client("s");
 }
 

@@ -274,6 +274,21 @@ fn patching_changes_what_it_names_and_null_resets() {
 }
 
 #[test]
+fn a_period_begins_with_each_creation_and_enabling_and_is_the_servers_own() {
+    let app = create(&minimal());
+    assert_ne!(app.period, create(&minimal()).period);
+    let change = |app: &AppConfig, patch: Value| app.patch(&patch, LATER).unwrap();
+    assert_eq!(change(&app, json!({"name": "New", "enabled": true})).period, app.period);
+    let disabled = change(&app, json!({"enabled": false}));
+    assert_eq!(change(&disabled, json!({"name": "New"})).period, disabled.period);
+    let enabled = change(&disabled, json!({"enabled": true}));
+    assert_ne!(enabled.period, app.period);
+    assert_eq!(AppConfig::from_stored(&enabled.to_stored()).unwrap(), enabled);
+    assert_eq!(enabled.to_public(1).get("period"), None);
+    assert_eq!(fields(app.patch(&json!({"period": "x"}), LATER)), ["period"]);
+}
+
+#[test]
 fn changed_attributes_are_those_whose_values_differ() {
     let app = create(&full());
     let same = app.replace(&app.to_public(3), LATER).unwrap();

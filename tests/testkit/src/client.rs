@@ -135,6 +135,11 @@ impl Client {
         self.send_text(json!({"type": kind, "data": data}).to_string()).await;
     }
 
+    /// The same; `false` when the session has ended.
+    pub async fn try_send(&mut self, kind: &str, data: Value) -> bool {
+        self.sink.send(Message::text(json!({"type": kind, "data": data}).to_string())).await.is_ok()
+    }
+
     /// Subscribes and takes the welcome, which must come next.
     pub async fn subscribe(&mut self, topic: &str) {
         self.send("subscribe", json!({"topic": topic})).await;

@@ -83,7 +83,8 @@ impl Hub {
         after: Option<ConnectionId>,
     ) -> Vec<ConnectionInfo> {
         let Some(slot) = self.table.by_id(query.app.as_str()).map(|app| app.slot) else { return Vec::new() };
-        let listed = |c: &&Connection| c.slot == slot && c.is_open() && after.is_none_or(|after| c.id > after);
+        let listed =
+            |c: &&Connection| c.slot == slot && c.is_open() && after.is_none_or(|after| c.id > after);
         let mut found: Vec<&Connection> = match subject {
             Some(subject) => {
                 let indices = self.subjects.of(slot, subject, &self.connections);

@@ -58,9 +58,16 @@ pub(crate) fn app(id: &str, attributes: Value) -> Value {
     document
 }
 
-pub(crate) fn snapshot(apps: &[Value], settings: &Value) -> Arc<Snapshot> {
-    let compile = |document| {
-        let config = AppConfig::create(document, "2026-01-01T00:00:00.000Z").expect("a configuration");
+/// A configuration that follows on `held`: applications that it has are replaced, the others created.
+fn snapshot(held: Option<&Snapshot>, apps: &[Value], settings: &Value) -> Arc<Snapshot> {
+    let compile = |document: &Value| {
+        let now = "2026-01-01T00:00:00.000Z";
+        let id = document["appId"].as_str().unwrap_or_default();
+        let config = match held.and_then(|held| held.apps.get(id)) {
+            Some(held) => held.config.replace(document, now),
+            None => AppConfig::create(document, now),
+        };
+        let config = config.expect("a configuration");
         (config.app_id.clone(), Arc::new(App::compile(config, 1).expect("keys")))
     };
     let apps: HashMap<_, _> = apps.iter().map(compile).collect();
@@ -127,7 +134,7 @@ impl Node {
     }
 
     pub(crate) fn configure(&self, apps: &[Value], settings: &Value) {
-        let snapshot = snapshot(apps, settings);
+        let snapshot = snapshot(self.snapshots.borrow().as_deref(), apps, settings);
         self.shards.configure(&snapshot);
         self.snapshots.send_replace(Some(snapshot));
     }

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use crate::{APPLICATION, KEYS};
 
-fn path(app: &TestApp) -> String {
+pub(crate) fn path(app: &TestApp) -> String {
     format!("/api/apps/{}", app.id())
 }
 
-fn minimal(name: &str) -> Value {
+pub(crate) fn minimal(name: &str) -> Value {
     let key = Signer::generate(Algorithm::ES256).key_config();
     json!({"name": name, "authKey": key, "adminKey": key})
 }

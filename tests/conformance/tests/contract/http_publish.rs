@@ -190,3 +190,40 @@ async fn an_unsubscribe_takes_1_to_50_patterns_and_a_subject() {
     let denied = denied.json(&json!({"topicPatterns": ["a"], "subject": "a"})).send().await;
     denied.expect_problem(403, "permission_denied");
 }
+
+/// 4: `message` may be any JSON value, and arrives as it was posted.
+#[tokio::test]
+async fn a_message_is_any_json_value_byte_for_byte() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let path = format!("/api/topics/{}/publish", app.id());
+    let mut raw = app.connect_raw(&app.token("a", &[]), &[]).await;
+    raw.expect_frame().await;
+    for message in
+        ["0", "-1.50e+2", "true", "null", r#""""#, r#""\u00e4 \/""#, "[ 1 , [] ]", r#"{ "b":1, "a" : {} }"#]
+    {
+        let body = format!(r#"{{"topic": "main", "message": {message} }}"#);
+        let answer = app.api(&[PUBLISH], "POST", &path).body("application/json", body).send().await;
+        assert_eq!(answer.expect(200)["bytes"], message.len());
+        let frame = String::from_utf8(raw.expect_frame().await.payload).unwrap();
+        assert!(frame.ends_with(&format!(r#""data":{message}}}"#)), "{frame}");
+    }
+}
+
+/// 4: with `?receipt=true` also `receipt`.
+#[tokio::test]
+async fn a_receipt_counts_the_subscribers() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let _clients = [app.connect("a", &[]).await, app.connect("b", &[]).await];
+    let publish = |query: &str, topic: &str| {
+        let path = format!("/api/topics/{}/publish{query}", app.id());
+        app.api(&[PUBLISH], "POST", &path).json(&json!({"topic": topic, "message": 1})).send()
+    };
+    let receipt = |matched: u64| json!({"nodes": 1, "matched": matched, "queued": matched, "dropped": 0});
+    assert_eq!(publish("?receipt=true", "main").await.expect(200)["receipt"], receipt(2));
+    assert_eq!(publish("?receipt=true", "priv/a").await.expect(200)["receipt"], receipt(1));
+    assert_eq!(publish("?receipt=true", "nobody").await.expect(200)["receipt"], receipt(0));
+    assert_eq!(publish("?receipt=false", "main").await.expect(200).get("receipt"), None);
+    publish("?receipt=1", "main").await.expect_problem(400, "invalid_request");
+}

@@ -131,3 +131,60 @@ async fn a_frames_checks_are_made_in_the_documented_order() {
     client.send_text("hello").await;
     assert_eq!(client.expect_close().await.0, 1008);
 }
+
+/// 6: a burst of twice the rate, and then the rate: no message more than time has brought, none less.
+#[tokio::test]
+async fn a_burst_is_exactly_twice_the_rate() {
+    const RATE: u64 = 50;
+    let server = Server::start().await;
+    let app = limited(&server, "messagesPerSecond", RATE).await;
+    let mut client = app.connect("a", &[PUBLISH, READ]).await;
+    client.send("unsubscribe", json!({"topic": "main"})).await;
+    app.patch(&json!({"clientInboundAckEnabled": true})).await;
+    let started = std::time::Instant::now();
+    for n in 0..300 {
+        // Both kinds take from one bucket.
+        let data = json!({"topic": "main", "payload": "x"});
+        client.send(if n % 2 == 0 { "publish" } else { "message" }, data).await;
+    }
+    let (mut passed, mut refused) = (0, 0);
+    for _ in 0..300 {
+        let frame = client.frame().await;
+        match frame.message_type() {
+            "ack" => passed += 1,
+            _ => {
+                assert_eq!(frame.data()["code"], "rate_limited");
+                refused += 1;
+            }
+        }
+    }
+    let brought = (started.elapsed().as_millis() as u64 * RATE).div_ceil(1000) + 1;
+    assert!((2 * RATE..=2 * RATE + brought).contains(&passed), "{passed} passed, {brought} over the burst");
+    assert_eq!(passed + refused, 300);
+}
+
+/// 6: 0 is no limit.
+#[tokio::test]
+async fn zero_is_no_limit() {
+    let server = Server::start().await;
+    let app = server.app().set("tier", "unlimited").create().await;
+    server
+        .change_settings(|settings| {
+            for (name, limit) in settings["limits"].as_object_mut().unwrap() {
+                // Without pings a test would wait for nothing.
+                *limit = json!(if name == "idleTimeoutSeconds" { 30 } else { 0 });
+            }
+        })
+        .await;
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        clients.push(app.connect("one subject", &[PUBLISH]).await);
+    }
+    clients[0].publish("main", "x".repeat(100_000)).await;
+    for client in &mut clients {
+        client.expect("main", "broadcast").await;
+    }
+    for n in 0..200 {
+        clients[1].subscribe(&format!("t{n}")).await;
+    }
+}

@@ -3,23 +3,32 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod addresses;
 mod apps;
 mod closing;
 mod compression;
+mod concurrent_writes;
 mod configuration;
+mod configuration_changes;
+mod configuration_under_traffic;
 mod connections;
+mod grpc;
+mod grpc_client;
+mod http_limits;
 mod http_order;
 mod http_publish;
 mod inbound;
 mod keys;
 mod lifecycle;
 mod limits;
+mod lists;
 mod malformed;
 mod messages;
 mod opening;
 mod quotas;
 mod refusals;
 mod rfc6455;
+mod secrets;
 mod settings;
 mod subjects;
 mod topics;
