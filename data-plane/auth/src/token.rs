@@ -48,8 +48,11 @@ impl<'a> Compact<'a> {
                 .decode(segment)
                 .map_err(|_| Refusal::Malformed("its segments must be base64url without padding"))
         };
-        let header: RawHeader = serde_json::from_slice(&decode(header)?)
-            .map_err(|_| Refusal::Malformed("its header is not a JSON object with unique names"))?;
+        // The text first: the JSON reader does not look at what it skips.
+        let header = String::from_utf8(decode(header)?).ok();
+        let header: RawHeader = header
+            .and_then(|json| serde_json::from_str(&json).ok())
+            .ok_or(Refusal::Malformed("its header is not a JSON object with unique names"))?;
         Ok(Self {
             header: header.check()?,
             payload: decode(payload)?,

@@ -14,6 +14,7 @@ use realtime_proto::app::{Algorithm, KeySource};
 use crate::algorithm;
 
 mod raw;
+mod small_order;
 
 /// Keys tried for one token at most, whatever their source: each costs up to 0.7 ms (ES512).
 pub const MAX_KEYS: usize = 16;

@@ -4,7 +4,7 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{self, ParsedPublicKey, RsaSubjectPublicKey};
 use realtime_proto::app::Algorithm;
 
-use super::{MAX_KEYS, Material, VerifyingKey};
+use super::{MAX_KEYS, Material, VerifyingKey, small_order};
 use crate::algorithm::{self, Scheme};
 
 /// Smallest and largest RSA modulus: below 2048 bits is breakable, above 8192 the library refuses to verify.
@@ -58,7 +58,9 @@ impl Kind {
             Self::P256 => ParsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, der).is_ok(),
             Self::P384 => ParsedPublicKey::new(&signature::ECDSA_P384_SHA384_FIXED, der).is_ok(),
             Self::P521 => ParsedPublicKey::new(&signature::ECDSA_P521_SHA512_FIXED, der).is_ok(),
-            Self::Ed25519 => ParsedPublicKey::new(&signature::ED25519, der).is_ok(),
+            Self::Ed25519 => {
+                ParsedPublicKey::new(&signature::ED25519, der).is_ok() && !small_order::is_small(der)
+            }
         }
     }
 }
@@ -131,7 +133,7 @@ fn read_block(block: &pem::Pem) -> Result<Kind, String> {
     }
     let der = block.contents();
     // Bare points would parse too; a PEM holds a DER SEQUENCE, and one is always longer than a bare Ed25519 key.
-    let is_sequence = der.first() == Some(&0x30) && der.len() > signature::ED25519_PUBLIC_KEY_LEN;
+    let is_sequence = is_one_sequence(der) && der.len() > signature::ED25519_PUBLIC_KEY_LEN;
     let kind = Kind::ALL
         .into_iter()
         .find(|kind| is_sequence && kind.parses(der))
@@ -140,6 +142,17 @@ fn read_block(block: &pem::Pem) -> Result<Kind, String> {
         check_rsa_size(der)?;
     }
     Ok(kind)
+}
+
+/// Whether the whole text is one DER SEQUENCE: the library does not look at what follows it.
+fn is_one_sequence(der: &[u8]) -> bool {
+    match *der {
+        [0x30, len @ 0..=0x7f, ref rest @ ..] | [0x30, 0x81, len, ref rest @ ..] => {
+            rest.len() == usize::from(len)
+        }
+        [0x30, 0x82, high, low, ref rest @ ..] => rest.len() == usize::from(u16::from_be_bytes([high, low])),
+        _ => false,
+    }
 }
 
 fn check_rsa_size(der: &[u8]) -> Result<(), String> {

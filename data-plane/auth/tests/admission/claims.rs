@@ -252,7 +252,20 @@ fn a_payload_is_one_object_whose_claims_are_unique() {
     for bad in ["", "null", "[]", "\"x\"", "{", "{}{}", "{\"exp\":1e999}", "{\"exp\":NaN}"] {
         assert!(with(bad).unwrap().contains("JSON object"), "{bad}");
     }
-    let text = URL_SAFE_NO_PAD.encode(b"{\"sub\":\"\xff\"}");
-    let header = URL_SAFE_NO_PAD.encode(header);
-    assert!(refusal_of(&json!({}), &format!("{header}.{text}.AAAA")).unwrap().contains("JSON object"));
+}
+
+#[test]
+fn a_token_is_utf8_in_what_nobody_reads_too() {
+    let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let header = br#"{"alg":"HS256"}"#;
+    for (header, payload) in [
+        (&header[..], &b"{\"sub\":\"\xff\"}"[..]),
+        (header, b"{\"x\":\"\xff\"}"),
+        (header, b"{\"x\":\"\xed\xa0\x80\"}"),
+        (b"{\"alg\":\"HS256\",\"x\":\"\xc3\"}", b"{}"),
+    ] {
+        let token = format!("{}.{}.AAAA", encode(header), encode(payload));
+        let detail = refusal_of(&json!({}), &token).unwrap();
+        assert!(detail.contains("JSON object"), "{detail}");
+    }
 }

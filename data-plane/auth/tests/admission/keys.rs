@@ -104,6 +104,40 @@ fn unreadable_and_unfit_keys_are_told_apart() {
     assert_eq!(complaint(&format!("my key:\n\n{p256}\n\n"), &es256), None);
 }
 
+/// `SubjectPublicKeyInfo` of an Ed25519 key.
+fn ed25519(key: [u8; 32]) -> String {
+    let head = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+    pem::encode(&pem::Pem::new("PUBLIC KEY", [&head[..], &key].concat()))
+}
+
+#[test]
+fn an_ed25519_key_that_anybody_can_sign_for_is_none() {
+    let point = |first: u8, middle: u8, last: u8| {
+        let mut key = [middle; 32];
+        (key[0], key[31]) = (first, last);
+        key
+    };
+    let small =
+        [point(0, 0, 0), point(1, 0, 0), point(1, 0, 0x80), point(0, 0, 0x80), point(0xec, 0xff, 0x7f)];
+    for key in small {
+        assert_complains(&ed25519(key), &[Algorithm::EdDSA], "no RSA, P-256, P-384, P-521 or Ed25519");
+    }
+    assert_eq!(complaint(&ed25519(point(0x58, 0x66, 0x66)), &[Algorithm::EdDSA]), None, "the base point");
+}
+
+#[test]
+fn nothing_follows_a_key_in_its_block() {
+    for text in [
+        include_str!("../fixtures/rsa.public.pem"),
+        include_str!("../fixtures/p521.public.pem"),
+        include_str!("../fixtures/ed25519.public.pem"),
+    ] {
+        let block = pem::parse(text).unwrap();
+        let longer = pem::Pem::new("PUBLIC KEY", [block.contents(), &[0]].concat());
+        assert_complains(&pem::encode(&longer), &ALGORITHMS, "no RSA, P-256, P-384, P-521 or Ed25519");
+    }
+}
+
 #[test]
 fn secrets_fit_hmacs_only_and_are_no_pems() {
     let secret = |text: &str| KeySource::Hmac(Secret::new(text));
