@@ -128,11 +128,14 @@ class RsaKey:
 
     def __init__(self, private):
         numbers = private.private_numbers()
-        self.n, self.d = numbers.public_numbers.n, numbers.d
+        self.n, self.p, self.q = numbers.public_numbers.n, numbers.p, numbers.q
+        self.dp, self.dq, self.inverse = numbers.dmp1, numbers.dmq1, numbers.iqmp
         self.size = (self.n.bit_length() + 7) // 8
 
     def apply(self, encoded):
-        return pow(int.from_bytes(encoded, "big"), self.d, self.n).to_bytes(self.size, "big")
+        number = int.from_bytes(encoded, "big")
+        one, two = pow(number, self.dp, self.p), pow(number, self.dq, self.q)
+        return (two + (one - two) * self.inverse % self.p * self.q).to_bytes(self.size, "big")
 
 
 def rsa_forms(key, valid):
