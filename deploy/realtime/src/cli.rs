@@ -203,7 +203,7 @@ pub(crate) enum KeysCommand {
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct GenerateArgs {
-    /// Algorithm: HS256 … HS512, RS256 … RS512, PS256 … PS512, ES256, ES384, ES512 or EdDSA
+    /// Algorithm: HS256 to HS512, RS256 to RS512, PS256 to PS512, ES256, ES384, ES512 or EdDSA
     #[arg(default_value = defaults::KEY_ALG, long, value_name = "ALG")]
     pub(crate) alg: Option<String>,
     /// Write NAME.key (mode 0600) and NAME.pub instead of printing both

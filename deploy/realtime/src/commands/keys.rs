@@ -1,5 +1,6 @@
 //! `realtime keys generate`.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use realtime_auth::issue;
@@ -35,7 +36,14 @@ pub(super) fn generate(args: &GenerateArgs, layers: &Layers) -> Result<(), Failu
             "pub" => private_file::replace_public(Path::new(&path), text),
             _ => private_file::create(Path::new(&path), text),
         };
-        written.map_err(|e| Failure::new(format!("cannot write {path}: {e}"))).map(|()| path)
+        written
+            .map_err(|e| match e.kind() {
+                ErrorKind::AlreadyExists => {
+                    Failure::new(format!("{path} exists, and keys are never overwritten"))
+                }
+                _ => Failure::new(format!("cannot write {path}: {e}")),
+            })
+            .map(|()| path)
     };
     let mut files = vec![write("key", &pair.private_pem)?];
     if !symmetric {
