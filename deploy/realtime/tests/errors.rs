@@ -186,10 +186,7 @@ fn what_the_server_refuses_is_told_with_the_server() {
     for (mut command, said) in [
         (
             server.operator(&["apps", "list", "--token", "wrong"]),
-            format!(
-                "{} does not accept the operator token (the one that was given): an operator token is needed",
-                server.grpc()
-            ),
+            format!("{} does not accept the operator token (the one that was given)", server.grpc()),
         ),
         (server.operator(&["apps", "get", "nope"]), "no such application: nope".to_owned()),
         (server.operator(&["apps", "delete", "nope"]), "no such application: nope".to_owned()),

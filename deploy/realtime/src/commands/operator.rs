@@ -71,7 +71,7 @@ impl Operator {
     fn explained(&self, failure: Failure, token: &str) -> Failure {
         let Failure::Failed { code, message } = failure else { return failure };
         if code == ErrorCode::Unauthenticated.name() {
-            let what = format!("{} does not accept the operator token ({token}): {message}", self.server);
+            let what = format!("{} does not accept the operator token ({token})", self.server);
             return Failure::coded(code, what);
         }
         if code == ErrorCode::Unavailable.name() && message.contains("gave no gRPC answer") {
