@@ -26,7 +26,7 @@ pub struct Metric {
     pub help: &'static str,
 }
 
-/// The node's gauges, besides the counters of [`crate::Shards::counters`] and [`gate_counters`].
+/// The node's gauges, besides the figures of [`crate::Shards::counters`] and [`gate_counters`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Gauges {
     /// Open sessions.
@@ -48,6 +48,8 @@ const TOKENS_CACHED: &str = "realtime_tokens_cached_total";
 const TOKENS_VERIFIED: &str = "realtime_tokens_verified_total";
 const TOKENS_REJECTED: &str = "realtime_tokens_rejected_total";
 const VERIFIER_FULL: &str = "realtime_verifier_queue_full_total";
+const VERIFIER_QUEUE: &str = "realtime_verifier_queue";
+pub(crate) const INBOX_PUBLISHES: &str = "realtime_inbox_publishes";
 
 const fn counter(name: &'static str, help: &'static str) -> Metric {
     Metric { name, kind: Kind::Counter, help }
@@ -62,6 +64,13 @@ pub const NODE_METRICS: &[Metric] = &[
     gauge(BUILD_INFO, "Always 1; the label tells the version."),
     gauge(SESSIONS, "Open WebSocket sessions."),
     gauge(HTTP_CONNECTIONS, "Open connections that speak HTTP, sessions not counted."),
+    gauge("realtime_connections", "Connections that shards hold: sessions, and those being closed."),
+    gauge("realtime_topics", "Topics with a subscriber, over all shards."),
+    gauge("realtime_subscriptions", "Entries of connections in topics, those in main included."),
+    gauge("realtime_unsent_bytes", "Bytes that clients' sockets have refused to take so far."),
+    gauge("realtime_unfinished_bytes", "Memory of frames and messages that clients have begun to send."),
+    gauge(INBOX_PUBLISHES, "Publishes that wait for a shard."),
+    gauge(VERIFIER_QUEUE, "Tokens that wait for a verification thread."),
     gauge(REVISION, "Revision of the configuration in force; 0 before the first."),
     gauge(DRAINING, "1 while the node takes no new sessions."),
     counter("realtime_sessions_opened_total", "Sessions that got their welcome."),
@@ -88,10 +97,11 @@ pub const NODE_METRICS: &[Metric] = &[
     counter(VERIFIER_FULL, "Callers sent away because the verification queue was full."),
 ];
 
-/// What the gate has counted, by metric name.
+/// What the gate has counted and holds, by metric name.
 #[must_use]
-pub fn gate_counters(stats: &GateStats) -> [(&'static str, u64); 4] {
+pub fn gate_counters(stats: &GateStats) -> [(&'static str, u64); 5] {
     [
+        (VERIFIER_QUEUE, stats.waiting),
         (TOKENS_CACHED, stats.cached),
         (TOKENS_VERIFIED, stats.verified),
         (TOKENS_REJECTED, stats.rejected),

@@ -17,6 +17,7 @@ use realtime_session::{Frame, encode, frame};
 use tokio::sync::oneshot;
 
 use crate::ids::ConnectionIds;
+use crate::metrics::INBOX_PUBLISHES;
 use crate::operation::{Arrival, ConnectionInfo, Publication, Receipt, Target};
 use crate::runtime::{AppRuntime, AppTable, NodeUsage};
 use crate::shard::Seat;
@@ -333,13 +334,15 @@ impl Shards {
         }
     }
 
-    /// Counters summed over the shards, by metric name.
+    /// Counters and gauges summed over the shards, by metric name.
     #[must_use]
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
         let mut sums = Vec::new();
         for published in &self.shared.published {
             published.add_to(&mut sums);
         }
+        let waiting: usize = self.shared.inboxes.iter().map(|inbox| inbox.publishes()).sum();
+        sums.push((INBOX_PUBLISHES, waiting as u64));
         sums
     }
 }

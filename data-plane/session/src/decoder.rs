@@ -150,9 +150,13 @@ impl Decoder {
         self.partial = None;
     }
 
-    /// Whether an unfinished frame or message is held.
-    pub(crate) fn holds_buffers(&self) -> bool {
-        self.partial.is_some()
+    /// Memory of the unfinished frame or message.
+    #[inline]
+    pub(crate) fn held_bytes(&self) -> usize {
+        let bytes = |p: &Partial| {
+            size_of::<Partial>() + p.control.capacity() + p.message.as_ref().map_or(0, |m| m.bytes.capacity())
+        };
+        self.partial.as_deref().map_or(0, bytes)
     }
 
     /// The next control frame or message; `None` when the whole input is taken.

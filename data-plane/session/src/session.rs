@@ -94,10 +94,10 @@ impl Session {
         self.decoder.deflate()
     }
 
-    /// Whether a part of a frame or message is kept, waiting for the rest.
+    /// Memory of the part of a frame or message that is kept, waiting for the rest; 0: none is.
     #[must_use]
-    pub fn holds_buffers(&self) -> bool {
-        self.decoder.holds_buffers()
+    pub fn held_bytes(&self) -> usize {
+        self.decoder.held_bytes()
     }
 
     /// The next event in `input`, or `None` when all of it is taken (a partial frame is kept inside).

@@ -1,4 +1,4 @@
-//! What a shard counts: plain cells that only the shard writes, copied out once a turn for readers.
+//! What a shard counts and holds: plain cells that only the shard writes, copied out once a turn for readers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,6 +32,20 @@ macro_rules! counters {
     };
 }
 
+impl Cells {
+    /// Notes what a connection holds unsent, and what it held before.
+    #[inline]
+    pub(super) fn unsent(&mut self, before: usize, now: usize) {
+        self.unsent_bytes = self.unsent_bytes + now as u64 - before as u64;
+    }
+
+    /// The same for what it holds of frames and messages that are not complete.
+    #[inline]
+    pub(super) fn unfinished(&mut self, before: usize, now: usize) {
+        self.unfinished_bytes = self.unfinished_bytes + now as u64 - before as u64;
+    }
+}
+
 counters! {
     /// Sessions that got their welcome.
     sessions_opened = "realtime_sessions_opened_total";
@@ -63,4 +77,14 @@ counters! {
     subject_limits = "realtime_subject_limit_closes_total";
     /// Turns that read nothing because another shard's inbox was full.
     stalled_turns = "realtime_stalled_turns_total";
+    /// Now: connections of every phase.
+    connections = "realtime_connections";
+    /// Now: topics with a subscriber.
+    topics = "realtime_topics";
+    /// Now: entries of connections in topics.
+    subscriptions = "realtime_subscriptions";
+    /// Now: bytes that sockets have refused to take.
+    unsent_bytes = "realtime_unsent_bytes";
+    /// Now: memory of frames and messages that are not complete.
+    unfinished_bytes = "realtime_unfinished_bytes";
 }

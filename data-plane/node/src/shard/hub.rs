@@ -139,13 +139,20 @@ impl Hub {
         }
         // Once a read, not once a frame: the count behind the handle is shared by all shards.
         let Some(app) = self.table.by_slot(connection.slot).cloned() else { return };
+        let held = connection.session.held_bytes();
+        self.take_events(index, &app, bytes, codec);
+        let holds = self.connections.get(index).map_or(0, |c| c.session.held_bytes());
+        self.cells.unfinished(held, holds);
+    }
+
+    fn take_events(&mut self, index: u32, app: &Arc<AppRuntime>, bytes: &mut [u8], codec: &mut Codec) {
         let mut input = Input::new(bytes);
         while let Some(connection) = self.connections.get_mut(index).filter(|c| c.ending.is_none()) {
             let permissions = &connection.identity.permissions;
             let event = connection.session.next(self.now_ms, &app.policy, permissions, &mut input, codec);
             let Some(event) = event else { return };
             self.cells.frames_received += 1;
-            self.apply(index, &app, event);
+            self.apply(index, app, event);
         }
     }
 
@@ -321,6 +328,13 @@ impl Hub {
             app.usage.remove_topic(&removed.name);
         }
         true
+    }
+
+    /// Notes what the shard holds, for whoever reads the metrics.
+    pub(super) fn take_stock(&mut self) {
+        self.cells.connections = self.connections.len() as u64;
+        self.cells.topics = self.topics.len() as u64;
+        self.cells.subscriptions = self.topics.subscriptions() as u64;
     }
 
     /// Counts a frame against the share of the turn.

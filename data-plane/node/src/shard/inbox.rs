@@ -113,6 +113,11 @@ impl Inbox {
         self.publishes.fetch_sub(n, Ordering::AcqRel);
     }
 
+    /// Publishes that wait or have room reserved.
+    pub(crate) fn publishes(&self) -> usize {
+        self.publishes.load(Ordering::Relaxed)
+    }
+
     /// Queues and wakes. Publishes have been reserved.
     pub(crate) fn push(&self, command: Command) {
         self.queue.lock().push_back(command);

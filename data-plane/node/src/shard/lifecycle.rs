@@ -126,7 +126,7 @@ impl Hub {
         connection.phase = Phase::Closing { peer_done };
         // What a slow consumer has not taken is lost; the close frame comes right after the frame under way.
         if connection.ending == Some(Ending::Close(CloseCode::SlowConsumer)) {
-            connection.output.drop_unsent();
+            connection.output.drop_unsent(&mut self.cells);
         }
         let mut close = Vec::with_capacity(4 + reason.len());
         frame::write_close(&mut close, code, reason);
@@ -146,7 +146,8 @@ impl Hub {
     /// Drops the connection.
     fn forget(&mut self, index: u32) {
         if let Some(mut connection) = self.connections.remove(index) {
-            self.turn.discard(&mut connection.output);
+            self.cells.unfinished(connection.session.held_bytes(), 0);
+            self.turn.discard(&mut connection.output, &mut self.cells);
         }
         if self.connections.len() == 0
             && let Some(drain) = &mut self.drain

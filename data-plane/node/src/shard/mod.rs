@@ -116,6 +116,7 @@ impl Shard {
             }
             self.hub.run_timers();
             self.hub.finish_turn();
+            self.hub.take_stock();
             self.published.store(&self.hub.cells);
         }
     }

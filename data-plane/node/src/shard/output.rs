@@ -57,9 +57,11 @@ impl Output {
     }
 
     /// Drops every frame of the backlog of which the socket has taken nothing.
-    pub(super) fn drop_unsent(&mut self) {
+    pub(super) fn drop_unsent(&mut self, cells: &mut Cells) {
         if let Some(backlog) = &mut self.backlog {
+            let before = backlog.len();
             backlog.drop_unsent();
+            cells.unsent(before, backlog.len());
             if backlog.is_empty() {
                 self.backlog = None;
             }
@@ -69,7 +71,9 @@ impl Output {
     /// Writes the backlog while the socket takes it.
     pub(super) fn write_backlog(&mut self, socket: &TcpStream, cells: &mut Cells) -> Flushed {
         let Some(backlog) = &mut self.backlog else { return Flushed::All };
+        let before = backlog.len();
         let flushed = backlog.write(socket, cells);
+        cells.unsent(before, backlog.len());
         if flushed == Flushed::All {
             self.backlog = None;
         }
@@ -147,8 +151,9 @@ impl Turn {
         self.frames.len()
     }
 
-    /// Gives back the queue of a connection that goes.
-    pub(super) fn discard(&mut self, output: &mut Output) {
+    /// Gives back what a connection that goes has queued.
+    pub(super) fn discard(&mut self, output: &mut Output, cells: &mut Cells) {
+        cells.unsent(output.unsent(), 0);
         if output.queue != NONE {
             let queue = std::mem::replace(&mut output.queue, NONE);
             let list = std::mem::take(&mut self.queues[queue as usize]);
@@ -171,7 +176,7 @@ impl Turn {
         let queued = std::mem::take(&mut output.queued) as usize;
         let list = std::mem::take(&mut self.queues[queue as usize]);
         let flushed = if output.is_blocked() {
-            self.stash(output, &list, 0);
+            self.stash(output, &list, 0, cells);
             Flushed::Blocked
         } else {
             self.write_list(output, &list, queued, socket, cells)
@@ -212,12 +217,13 @@ impl Turn {
         if taken == queued {
             return Flushed::All;
         }
-        self.stash(output, list, taken);
+        self.stash(output, list, taken, cells);
         Flushed::Blocked
     }
 
     /// Keeps what the socket did not take of a list.
-    fn stash(&self, output: &mut Output, list: &[FrameIndex], mut taken: usize) {
+    fn stash(&self, output: &mut Output, list: &[FrameIndex], mut taken: usize, cells: &mut Cells) {
+        let before = output.unsent();
         for frame in list {
             let frame = &self.frames[frame.0 as usize];
             if taken >= frame.len() {
@@ -230,6 +236,7 @@ impl Turn {
                 under_way => backlog.begin(frame.clone(), under_way),
             }
         }
+        cells.unsent(before, output.unsent());
     }
 
     fn recycle(&mut self, queue: u32, mut list: Vec<FrameIndex>) {

@@ -40,6 +40,7 @@ pub(super) struct Topics {
     /// (connection, topic) → place in the connection's list, for connections with long lists.
     places: HashMap<(u32, u32), u32>,
     hasher: DefaultHashBuilder,
+    subscriptions: usize,
 }
 
 /// The connections' lists, owned by the connections.
@@ -56,7 +57,18 @@ impl Topics {
             by_name: HashTable::new(),
             places: HashMap::default(),
             hasher: DefaultHashBuilder::default(),
+            subscriptions: 0,
         }
+    }
+
+    /// Topics with a member.
+    pub(super) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Members of all topics.
+    pub(super) fn subscriptions(&self) -> usize {
+        self.subscriptions
     }
 
     fn hash(&self, slot: u32, name: &str) -> u64 {
@@ -122,6 +134,7 @@ impl Topics {
         let place = list.len() as u32;
         list.push(Subscription { topic, place: members.len() as u32 });
         members.push(Member { connection, place });
+        self.subscriptions += 1;
         if list.len() == SEARCHED + 1 {
             self.places.extend(list.iter().zip(0..).map(|(s, at)| ((connection, s.topic), at)));
         } else if list.len() > SEARCHED {
@@ -173,6 +186,7 @@ impl Topics {
                 self.places.insert((connection, moved.topic), place);
             }
         }
+        self.subscriptions -= 1;
         let members = &mut self.topics[subscription.topic as usize].members;
         members.swap_remove(subscription.place as usize);
         if let Some(member) = members.get(subscription.place as usize) {
@@ -253,12 +267,13 @@ mod tests {
                     .flat_map(|t| t.members.iter().map(|m| (m.connection, t.name[1..].parse::<u32>().expect("a number"))))
                     .collect();
                 seen.sort_unstable();
+                prop_assert_eq!((topics.len(), topics.subscriptions()), (topics.of_app(7).count(), model.len()));
                 prop_assert_eq!(seen, model.iter().copied().collect::<Vec<_>>());
             }
             for connection in 0..4 {
                 topics.unsubscribe_all(connection, &mut lists, |_| {});
             }
-            prop_assert_eq!(topics.by_name.len(), 0);
+            prop_assert_eq!((topics.len(), topics.subscriptions()), (0, 0));
             prop_assert!(topics.places.is_empty());
         }
     }
