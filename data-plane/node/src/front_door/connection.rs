@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::HeaderValue;
 use http::{HeaderMap, Request, Response, Version, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -127,7 +128,10 @@ impl Connection {
 
     async fn route(&self, mut request: Request<Incoming>) -> Response<Body> {
         if let Err(refusal) = check_head(&request) {
-            return problem(&refusal);
+            // What follows such a head may be part of it: nothing more is read.
+            let mut response = problem(&refusal);
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return response;
         }
         let address = self.client_address(request.headers());
         if let Some(app_id) = request.uri().path().strip_prefix("/apps/") {
@@ -236,7 +240,8 @@ async fn close(mut socket: TcpStream, refusal: &ApiError) {
     }
 }
 
-/// The limits of request line plus headers, and the one `Host` that RFC 9112 section 3.2 asks for.
+/// The limits of request line plus headers, the one `Host` that RFC 9112 section 3.2 asks for, and the one transfer
+/// coding that is understood, once: a proxy in front may have cut a request with others differently.
 fn check_head<B>(request: &Request<B>) -> Result<(), ApiError> {
     let headers = request.headers();
     if headers.len() > MAX_HEADERS {
@@ -251,6 +256,11 @@ fn check_head<B>(request: &Request<B>) -> Result<(), ApiError> {
     }
     if request.version() == Version::HTTP_11 && headers.get_all(header::HOST).iter().count() != 1 {
         return Err(ApiError::new(ErrorCode::InvalidRequest, "a request must name one Host"));
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let understood = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if !understood || codings.next().is_some() {
+        return Err(ApiError::new(ErrorCode::InvalidRequest, "the only transfer coding is chunked, once"));
     }
     Ok(())
 }

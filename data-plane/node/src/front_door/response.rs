@@ -33,9 +33,6 @@ pub(super) fn problem(error: &ApiError) -> Response<Body> {
         ErrorCode::Unauthenticated => {
             set(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        ErrorCode::HeadersTooLarge => {
-            set(header::CONNECTION, HeaderValue::from_static("close"));
-        }
         _ => {}
     }
     let waits = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
