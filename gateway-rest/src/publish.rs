@@ -7,6 +7,7 @@ use realtime_proto::generated::admin::apps_server::Apps;
 use realtime_proto::generated::admin::settings_server::Settings;
 use realtime_proto::generated::pubsub::pub_sub_server::PubSub;
 use realtime_proto::generated::pubsub::{PublishRequest, PublishResponse};
+use realtime_proto::nesting::nests_too_deep;
 use realtime_proto::topic::{
     SERVER_MESSAGE_TYPES, is_valid_message_id, is_valid_message_type, is_valid_topic,
 };
@@ -80,8 +81,12 @@ fn parse(body: &Bytes) -> Result<PublishRequest, ApiError> {
         errors.push("topic", "must be 1 to 255 bytes without control characters");
     }
     let message = message.map(|message| body.slice_ref(message.get().as_bytes()));
-    if message.is_none() {
-        errors.push("message", "is missing");
+    match &message {
+        None => errors.push("message", "is missing"),
+        Some(message) if nests_too_deep(message) => {
+            errors.push("message", "must not nest deeper than 100 levels");
+        }
+        Some(_) => {}
     }
     let compress = fields::optional(&mut errors, "compress", compress, "must be true or false");
     let message_type: Option<String> =

@@ -12,6 +12,7 @@ pub mod field;
 pub mod generated;
 pub mod ids;
 mod month;
+pub mod nesting;
 pub mod pattern;
 pub mod permission;
 pub mod problem;

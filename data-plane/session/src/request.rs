@@ -1,11 +1,10 @@
 //! The frames that clients send (protocol.md 2.3): JSON text in, a request out. No tree is built: texts are
 //! borrowed and the payload is checked to be JSON and kept as it was sent.
-//!
-//! How deep a payload nests is bounded by the size of a message alone: it is scanned without recursion.
 
 use std::borrow::Cow;
 use std::fmt;
 
+use realtime_proto::nesting::nests_too_deep;
 use realtime_proto::topic;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -66,7 +65,7 @@ impl<'a> Data<'a> {
 
     fn content(&self) -> Option<Content<'a>> {
         let payload = self.payload?.get();
-        if !payload.starts_with(['{', '[', '"']) {
+        if !payload.starts_with(['{', '[', '"']) || nests_too_deep(payload.as_bytes()) {
             return None;
         }
         let compress = match self.compress.map(RawValue::get) {

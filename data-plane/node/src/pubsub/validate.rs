@@ -1,6 +1,7 @@
 //! What a request must look like, as in the HTTP API: 413, then 400 with every field at fault.
 
 use realtime_proto::generated::pubsub as wire;
+use realtime_proto::nesting::nests_too_deep;
 use realtime_proto::topic::{is_valid_message_id, is_valid_message_type, is_valid_subject, is_valid_topic};
 use realtime_proto::{ApiError, ErrorCode, FieldErrors};
 use serde_json::value::RawValue;
@@ -25,6 +26,8 @@ pub(super) fn publish(request: &wire::PublishRequest, max_message_bytes: u32) ->
     }
     if !is_json(&request.message_json) {
         errors.push("message_json", "must be one JSON value");
+    } else if nests_too_deep(&request.message_json) {
+        errors.push("message_json", "must not nest deeper than 100 levels");
     }
     if !request.message_type.is_empty() && !is_valid_message_type(&request.message_type) {
         errors.push("message_type", "must be empty or 1 to 128 bytes without control characters");
@@ -113,9 +116,14 @@ mod tests {
     }
 
     #[test]
-    fn depth_does_not_exhaust_the_stack() {
-        let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();
-        assert_eq!(publish(&wire::PublishRequest { message_json: deep.into(), ..request(b"") }, 0), Ok(()));
+    fn a_message_nests_a_hundred_levels_at_most() {
+        let nested = |depth| {
+            let deep = [vec![b'['; depth], vec![b']'; depth]].concat();
+            publish(&wire::PublishRequest { message_json: deep.into(), ..request(b"") }, 0)
+        };
+        assert_eq!(nested(100), Ok(()));
+        assert_eq!(fields(nested(101)), ["message_json"]);
+        assert_eq!(fields(nested(100_000)), ["message_json"]);
     }
 
     #[test]

@@ -77,10 +77,20 @@ fn payloads_are_kept_exactly_as_sent() {
 }
 
 #[test]
-fn a_payload_may_nest_as_deep_as_the_message_is_long() {
-    let payload = format!("{}{}", "[".repeat(2500), "]".repeat(2500));
-    let json = format!(r#"{{"type":"publish","data":{{"topic":"t","payload":{payload}}}}}"#);
+fn a_payload_nests_a_hundred_levels_at_most() {
+    let frame = |depth: usize| {
+        let payload = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        (format!(r#"{{"type":"publish","data":{{"topic":"t","payload":{payload}}}}}"#), payload)
+    };
+    let (json, payload) = frame(100);
     assert_eq!(of(&json), published(Box::leak(payload.into())));
+    for depth in [101, 2500] {
+        assert_eq!(of(&frame(depth).0), Event::Close(CloseCode::InvalidMessage));
+    }
+    // Unknown keys are skipped without a bound: nobody receives them.
+    let (deep, _) = frame(2400);
+    let json = deep.replace("payload", "unknown").replacen("topic", "payload\":[],\"topic", 1);
+    assert_eq!(of(&json), published("[]"));
 }
 
 #[test]
