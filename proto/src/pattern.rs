@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use crate::PermissionCase;
+use crate::{PermissionCase, Texts};
 
 /// Texts up to this many bytes are folded on the stack. Topics have at most 255.
 const STACK_BYTES: usize = 256;
@@ -28,7 +28,7 @@ enum Pattern {
     /// No wildcard.
     Exactly(Box<str>),
     /// At least one wildcard: texts that begin and end so and have the middle parts in this order between.
-    Parts { first: Box<str>, middle: Box<[Box<str>]>, last: Box<str> },
+    Parts { first: Box<str>, middle: Texts, last: Box<str> },
 }
 
 impl PatternSet {
@@ -67,6 +67,12 @@ impl PatternSet {
         }
     }
 
+    /// Memory behind the patterns.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let patterns = self.positive.iter().chain(&self.negative);
+        patterns.map(|pattern| size_of::<Pattern>() + pattern.heap_bytes()).sum()
+    }
+
     fn matches_folded(&self, text: &str) -> bool {
         !self.negative.iter().any(|p| p.matches(text))
             && (self.positive.is_empty() || self.positive.iter().any(|p| p.matches(text)))
@@ -80,12 +86,12 @@ impl Pattern {
             PermissionCase::Sensitive => Cow::Borrowed(text),
             PermissionCase::Insensitive => Cow::Owned(fold(text)),
         };
-        let mut done: Vec<Box<str>> = Vec::new();
+        let mut done: Vec<String> = Vec::new();
         let mut part = String::new();
         let mut characters = folded.chars();
         while let Some(c) = characters.next() {
             match c {
-                '*' => done.push(std::mem::take(&mut part).into()),
+                '*' => done.push(std::mem::take(&mut part)),
                 '\\' => part.push(characters.next().unwrap_or('\\')),
                 c => part.push(c),
             }
@@ -93,11 +99,19 @@ impl Pattern {
         let last: Box<str> = part.into();
         let mut parts = done.into_iter();
         let Some(first) = parts.next() else { return Self::Exactly(last) };
-        let middle: Box<[_]> = parts.filter(|p| !p.is_empty()).collect();
+        let middle: Texts = parts.filter(|p| !p.is_empty()).collect();
         if first.is_empty() && middle.is_empty() && last.is_empty() {
             return Self::Anything;
         }
-        Self::Parts { first, middle, last }
+        Self::Parts { first: first.into(), middle, last }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Anything => 0,
+            Self::Exactly(name) => name.len(),
+            Self::Parts { first, middle, last } => first.len() + middle.heap_bytes() + last.len(),
+        }
     }
 
     const fn is_anything(&self) -> bool {
@@ -109,10 +123,14 @@ impl Pattern {
             Self::Anything => true,
             Self::Exactly(name) => text == &**name,
             Self::Parts { first, middle, last } => {
+                // What is longer than the text needs no search, however many parts it has.
+                if first.len() + middle.joined_len() + last.len() > text.len() {
+                    return false;
+                }
                 let Some(rest) = text.strip_prefix(&**first) else { return false };
                 let Some(mut rest) = rest.strip_suffix(&**last) else { return false };
-                for part in middle {
-                    let Some(at) = rest.find(&**part) else { return false };
+                for part in middle.iter() {
+                    let Some(at) = rest.find(part) else { return false };
                     rest = &rest[at + part.len()..];
                 }
                 true

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Texts;
 use crate::pattern::PatternSet;
 
 /// What stands before the pattern in a permission to publish. Case counts in it.
@@ -49,7 +50,7 @@ impl AdminPermission {
 /// A token's permission list, compiled once and shared by every token with an equal list.
 #[derive(Debug, Clone, Default)]
 pub struct Permissions {
-    list: Vec<Box<str>>,
+    list: Texts,
     publish: PatternSet,
     subscribe: PatternSet,
 }
@@ -57,7 +58,7 @@ pub struct Permissions {
 impl Permissions {
     /// Compiles a token's list.
     #[must_use]
-    pub fn new(list: Vec<Box<str>>, case: PermissionCase) -> Self {
+    pub fn new(list: Texts, case: PermissionCase) -> Self {
         let patterns = |prefix: &str| {
             PatternSet::new(list.iter().filter_map(|permission| permission.strip_prefix(prefix)), case)
         };
@@ -80,13 +81,19 @@ impl Permissions {
     /// Whether the list names this permission.
     #[must_use]
     pub fn has(&self, permission: AdminPermission) -> bool {
-        self.list.iter().any(|p| &**p == permission.name())
+        self.list.iter().any(|p| p == permission.name())
     }
 
     /// The list as the token has it, for presence events and inbound messages.
     #[must_use]
-    pub fn list(&self) -> &[Box<str>] {
+    pub fn list(&self) -> &Texts {
         &self.list
+    }
+
+    /// Memory behind the list and its patterns.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.list.heap_bytes() + self.publish.heap_bytes() + self.subscribe.heap_bytes()
     }
 }
 
@@ -95,7 +102,7 @@ mod tests {
     use super::*;
 
     fn permissions(list: &[&str], case: PermissionCase) -> Permissions {
-        Permissions::new(list.iter().map(|&p| p.into()).collect(), case)
+        Permissions::new(list.iter().collect(), case)
     }
 
     #[test]
@@ -118,7 +125,7 @@ mod tests {
         ] {
             assert_eq!((p.may_publish(topic), p.may_subscribe(topic)), (publish, subscribe), "{topic}");
         }
-        assert_eq!(p.list().iter().map(|p| &**p).collect::<Vec<_>>(), list);
+        assert_eq!(p.list().iter().collect::<Vec<_>>(), list);
     }
 
     #[test]

@@ -157,7 +157,7 @@ async fn ambient_credentials_and_endpoints_are_the_operators() {
 async fn a_caller_in_the_extensions_is_believed_in_process() {
     let plane = plane().await;
     let service = plane.control.apps_service();
-    let permissions = vec![MANAGE_APPLICATION.into()];
+    let permissions = [MANAGE_APPLICATION].into_iter().collect();
     let identity = Identity {
         subject: None,
         permissions: Arc::new(Permissions::new(

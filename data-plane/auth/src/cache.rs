@@ -1,8 +1,8 @@
 //! Tokens that have verified, remembered until they expire, so that a service that publishes with one token
 //! pays for a hash and a look-up.
 //!
-//! Bounded: two generations of equal size per stripe; a full young one becomes the old one, whose entries go
-//! unless they are used again meanwhile. Rejected tokens are not remembered: whoever sends many of them would
+//! Bounded in bytes: two generations of equal size per stripe; a full young one becomes the old one, whose entries
+//! go unless they are used again meanwhile. Rejected tokens are not remembered: whoever sends many of them would
 //! only push out good ones, and the verification pool already bounds what they cost.
 
 use std::collections::HashMap;
@@ -19,6 +19,10 @@ use crate::verifier::Sha256;
 /// Independent locks, so that threads seldom meet. A power of two.
 const STRIPES: usize = 16;
 
+/// What an entry takes where neither the subject nor the permissions are unusual: the key, the identity, their places
+/// in the maps. Those with longer ones count for what they take, as if nobody shared them.
+const USUAL_BYTES: usize = 512;
+
 /// What a verdict depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
@@ -33,20 +37,21 @@ type Generation = HashMap<Key, Arc<Identity>>;
 /// The remembered tokens.
 pub(crate) struct TokenCache {
     stripes: [Mutex<Stripe>; STRIPES],
-    /// Entries per generation and stripe; zero: remembers nothing.
+    /// Bytes per generation and stripe; zero: remembers nothing.
     generation: usize,
 }
 
 #[derive(Default)]
 struct Stripe {
     young: Generation,
+    young_bytes: usize,
     old: Generation,
 }
 
 impl TokenCache {
-    /// Remembers up to about `capacity` tokens; zero: none.
+    /// Remembers up to about `capacity` tokens of the usual size; zero: none.
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { stripes: Default::default(), generation: capacity.div_ceil(2 * STRIPES) }
+        Self { stripes: Default::default(), generation: capacity.div_ceil(2 * STRIPES) * USUAL_BYTES }
     }
 
     /// The identity of a token that has verified and not expired since.
@@ -56,7 +61,7 @@ impl TokenCache {
             if is_current(identity, now) {
                 return Some(Arc::clone(identity));
             }
-            stripe.young.remove(key);
+            stripe.remove(key);
             return None;
         }
         let identity = stripe.old.remove(key).filter(|identity| is_current(identity, now))?;
@@ -78,11 +83,28 @@ impl TokenCache {
 
 impl Stripe {
     fn insert(&mut self, key: Key, identity: Arc<Identity>, limit: usize) {
-        if self.young.len() >= limit {
+        if self.young_bytes >= limit {
             self.old = mem::take(&mut self.young);
+            self.young_bytes = 0;
         }
-        self.young.insert(key, identity);
+        self.young_bytes += weight(&identity);
+        if let Some(replaced) = self.young.insert(key, identity) {
+            self.young_bytes -= weight(&replaced);
+        }
     }
+
+    /// Forgets an entry of the young generation.
+    fn remove(&mut self, key: &Key) {
+        if let Some(removed) = self.young.remove(key) {
+            self.young_bytes -= weight(&removed);
+        }
+    }
+}
+
+/// Memory that an entry keeps.
+fn weight(identity: &Identity) -> usize {
+    let subject = identity.subject.as_deref().map_or(0, str::len);
+    USUAL_BYTES.max(subject + identity.permissions.heap_bytes() + USUAL_BYTES / 2)
 }
 
 /// The same comparison as for a fresh token.
@@ -107,6 +129,8 @@ impl fmt::Debug for TokenCache {
 
 #[cfg(test)]
 mod tests {
+    use realtime_proto::{PermissionCase, Permissions};
+
     use super::*;
 
     fn key(n: u8) -> Key {
@@ -150,6 +174,22 @@ mod tests {
         assert!(stripe.young.len() + stripe.old.len() <= 8);
         drop(stripe);
         assert!(cache.get(&key(1), 0).is_none(), "the unused went");
+    }
+
+    #[test]
+    fn long_lists_count_for_what_they_take() {
+        let cache = TokenCache::new(2 * STRIPES * 100);
+        let long = |n: u8| {
+            let list: Vec<String> = (0..2000).map(|i| format!("{n} {i}")).collect();
+            let permissions = Arc::new(Permissions::new(list.into(), PermissionCase::Insensitive));
+            Arc::new(Identity { subject: None, permissions, expires_at: None })
+        };
+        let weights: usize = (0..100).map(|n| weight(&long(n))).sum();
+        (0..100).for_each(|n| cache.insert(key(n), long(n)));
+        let stripe = cache.stripes[0].lock();
+        let entries = stripe.young.len() + stripe.old.len();
+        let held = entries * weights / 100;
+        assert!(entries >= 2 && held <= 2 * cache.generation + 2 * weights / 100, "{entries}, {held} bytes");
     }
 
     #[test]

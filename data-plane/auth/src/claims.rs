@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use realtime_proto::Texts;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
@@ -100,7 +101,7 @@ impl Claims {
     }
 
     /// The permissions: the first of the three claims that is present decides, even if empty; `null` is absent.
-    pub(crate) fn permissions(&self) -> Result<Vec<Box<str>>, Refusal> {
+    pub(crate) fn permissions(&self) -> Result<Texts, Refusal> {
         let claims = [
             (&self.permissions, "its permissions claim must be a list of strings or a string"),
             (&self.scp, "its scp claim must be a list of strings or a string"),
@@ -112,15 +113,15 @@ impl Claims {
                 Some(value) => return strings(value).ok_or(Refusal::Malformed(complaint)),
             }
         }
-        Ok(Vec::new())
+        Ok(Texts::default())
     }
 }
 
 /// A list of strings, or one string whose words are separated by spaces.
-fn strings(value: &Value) -> Option<Vec<Box<str>>> {
+fn strings(value: &Value) -> Option<Texts> {
     match value {
-        Value::String(words) => Some(words.split(' ').filter(|w| !w.is_empty()).map(Box::from).collect()),
-        Value::Array(list) => list.iter().map(|item| item.as_str().map(Box::from)).collect(),
+        Value::String(words) => Some(words.split(' ').filter(|w| !w.is_empty()).collect()),
+        Value::Array(list) => list.iter().map(Value::as_str).collect(),
         _ => None,
     }
 }

@@ -24,7 +24,7 @@ pub struct GateConfig {
     pub verifier_threads: usize,
     /// Verifications that may wait, over all apps; each app may hold at most half.
     pub verifier_queue: usize,
-    /// Verified tokens remembered until they expire; zero: none.
+    /// Verified tokens of usual size remembered until they expire, fewer where permission lists are long; zero: none.
     pub token_cache: usize,
 }
 

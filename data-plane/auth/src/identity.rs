@@ -94,7 +94,8 @@ mod tests {
     #[test]
     fn only_operators_ignore_quotas_however_many_processes_pass_their_call_on() {
         let operator = Caller::Operator { name: "ann".into() };
-        let permissions = Arc::new(Permissions::new(Vec::new(), realtime_proto::PermissionCase::Insensitive));
+        let permissions =
+            Arc::new(Permissions::new(Default::default(), realtime_proto::PermissionCase::Insensitive));
         let identity = Arc::new(Identity { subject: None, permissions, expires_at: None });
         let app = Caller::App { app_id: AppId::parse("a").unwrap(), identity };
         for (caller, metered) in [(operator, false), (app, true)] {

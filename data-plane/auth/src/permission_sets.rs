@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use realtime_proto::{PermissionCase, Permissions};
+use realtime_proto::{PermissionCase, Permissions, Texts};
 
 /// Dead entries are looked for when the table has doubled since the last time, and never below this size.
 const SMALLEST_SWEEP: usize = 64;
@@ -32,7 +32,7 @@ impl PermissionSets {
     }
 
     /// The compiled set of an equal list, made where nobody has one. Equal means the same order too.
-    pub(crate) fn share(&self, list: Vec<Box<str>>) -> Arc<Permissions> {
+    pub(crate) fn share(&self, list: Texts) -> Arc<Permissions> {
         let hash = self.hasher.hash_one(&list);
         if let Some(set) = self.table.lock().find(hash, &list) {
             return set;
@@ -54,7 +54,7 @@ impl PermissionSets {
 }
 
 impl Table {
-    fn find(&self, hash: u64, list: &[Box<str>]) -> Option<Arc<Permissions>> {
+    fn find(&self, hash: u64, list: &Texts) -> Option<Arc<Permissions>> {
         self.by_hash.get(&hash)?.iter().filter_map(Weak::upgrade).find(|set| set.list() == list)
     }
 
@@ -80,8 +80,8 @@ impl Table {
 mod tests {
     use super::*;
 
-    fn list(items: &[&str]) -> Vec<Box<str>> {
-        items.iter().copied().map(Box::from).collect()
+    fn list(items: &[&str]) -> Texts {
+        items.iter().collect()
     }
 
     #[test]

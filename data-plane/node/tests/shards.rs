@@ -65,7 +65,7 @@ impl Node {
         let (socket, _) = listener.accept().expect("accept");
         socket.set_nonblocking(true).expect("non-blocking");
         let all = ["realtime:publisher:write:topic:*", "realtime:subscriber:read:topic:*"];
-        let list = all.into_iter().map(Into::into).collect();
+        let list = all.into_iter().collect();
         let identity = Identity {
             subject: subject.map(Into::into),
             permissions: Arc::new(Permissions::new(list, PermissionCase::Insensitive)),

@@ -4,7 +4,7 @@
 //! escaped here.
 
 use realtime_proto::app::AckFormat;
-use realtime_proto::{ErrorCode, topic};
+use realtime_proto::{ErrorCode, Texts, topic};
 
 /// Who sent a message.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +56,7 @@ pub fn inbound_message(
     out: &mut Vec<u8>,
     message_type: &str,
     sender: Sender<'_>,
-    permissions: &[Box<str>],
+    permissions: &Texts,
     payload_json: &str,
     id: &str,
 ) {
@@ -66,7 +66,7 @@ pub fn inbound_message(
 }
 
 /// A presence event on `secure/inbound`.
-pub fn presence(out: &mut Vec<u8>, sender: Sender<'_>, permissions: &[Box<str>], connected: bool) {
+pub fn presence(out: &mut Vec<u8>, sender: Sender<'_>, permissions: &Texts, connected: bool) {
     let payload: &[u8] = if connected {
         br#","subProtocol":1,"payload":{"code":0,"status":"connected"}}}"#
     } else {
@@ -119,7 +119,7 @@ fn open(out: &mut Vec<u8>, topic: &str, message_type: &str) {
 }
 
 /// `{"client":{…}` of `data`, left open.
-fn client(out: &mut Vec<u8>, sender: Sender<'_>, permissions: Option<&[Box<str>]>) {
+fn client(out: &mut Vec<u8>, sender: Sender<'_>, permissions: Option<&Texts>) {
     out.extend_from_slice(br#"{"client":{"connectionId":"#);
     string(out, sender.connection_id);
     out.extend_from_slice(br#","subject":"#);
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn an_inbound_message_has_the_permissions_too() {
-        let permissions = ["p:1".into(), "p:2".into()];
+        let permissions = vec!["p:1", "p:2"].into();
         assert_eq!(
             text(|out| inbound_message(out, "broadcast", SENDER, &permissions, r#""""#, "m1")),
             r#"{"topic":"secure/inbound","messageType":"broadcast","data":{"client":{"connectionId":"0a1b2c3d4e5f60718293a4b5c6d7e8f9","subject":"alice","permissions":["p:1","p:2"]},"payload":"","id":"m1"}}"#
@@ -227,11 +227,11 @@ mod tests {
     #[test]
     fn presence_says_connected_or_disconnected() {
         assert_eq!(
-            text(|out| presence(out, SENDER, &[], true)),
+            text(|out| presence(out, SENDER, &Texts::default(), true)),
             r#"{"topic":"secure/inbound","messageType":"presence","data":{"client":{"connectionId":"0a1b2c3d4e5f60718293a4b5c6d7e8f9","subject":"alice","permissions":[]},"subProtocol":1,"payload":{"code":0,"status":"connected"}}}"#
         );
         assert_eq!(
-            text(|out| presence(out, SENDER, &["p".into()], false)),
+            text(|out| presence(out, SENDER, &vec!["p"].into(), false)),
             r#"{"topic":"secure/inbound","messageType":"presence","data":{"client":{"connectionId":"0a1b2c3d4e5f60718293a4b5c6d7e8f9","subject":"alice","permissions":["p"]},"subProtocol":1,"payload":{"code":-1,"status":"disconnected"}}}"#
         );
     }

@@ -84,7 +84,7 @@ impl Peer {
             session: Session::new(deflate),
             codec: Codec::new(),
             policy,
-            permissions: Permissions::new(list.map(Into::into).to_vec(), PermissionCase::Insensitive),
+            permissions: Permissions::new(list.into_iter().collect(), PermissionCase::Insensitive),
         }
     }
 

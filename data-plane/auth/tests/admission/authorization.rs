@@ -16,7 +16,7 @@ const ADMIN_ACTIONS: [(Action<'static>, &str); 4] = [
 ];
 
 fn holder(app_id: &str, permissions: &[&str]) -> Caller {
-    let list = permissions.iter().copied().map(Box::from).collect();
+    let list = permissions.iter().collect();
     let permissions = Arc::new(Permissions::new(list, PermissionCase::Insensitive));
     let identity = Arc::new(Identity { subject: None, permissions, expires_at: None });
     Caller::App { app_id: AppId::parse(app_id).unwrap(), identity }

@@ -27,7 +27,7 @@ pub(crate) fn publisher() -> Permissions {
 }
 
 pub(crate) fn permissions(list: &[&str]) -> Permissions {
-    Permissions::new(list.iter().map(|&p| p.into()).collect(), PermissionCase::Insensitive)
+    Permissions::new(list.iter().collect(), PermissionCase::Insensitive)
 }
 
 /// A masked frame with the shortest length form.

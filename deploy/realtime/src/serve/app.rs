@@ -28,7 +28,7 @@ use crate::failure::Failure;
 
 /// Signatures that may wait to be verified: at ES512's 2,000 a second and core, one or two seconds' worth.
 const VERIFIER_QUEUE: usize = 4096;
-/// Verified tokens remembered: 100 B to 200 B each.
+/// Verified tokens remembered, of half a kilobyte each; fewer where permission lists are long.
 const TOKEN_CACHE: usize = 65_536;
 /// The store's last transaction takes milliseconds.
 const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -54,7 +54,7 @@ fn events(stream: &[u8], read: usize, limit: u32) -> Vec<String> {
         inbound_enabled: true,
         refused_subscription: RefusedSubscriptionPolicy::Error,
     };
-    let list = vec!["realtime:publisher:write:topic:*".into()];
+    let list = vec!["realtime:publisher:write:topic:*"].into();
     let permissions = Permissions::new(list, PermissionCase::Insensitive);
     let (mut session, mut codec) = (Session::new(true), Codec::new());
     let mut events = Vec::new();
