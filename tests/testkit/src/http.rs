@@ -95,6 +95,31 @@ impl Request {
     }
 }
 
+/// Sends bytes as they are and returns every answer until the server ends the connection, which the last request
+/// should ask for.
+///
+/// # Panics
+/// When something else than whole answers comes, or no end.
+pub async fn speak(address: &str, bytes: &[u8]) -> Vec<Response> {
+    let mut socket = TcpStream::connect(address).await.expect("a TCP connection");
+    let mut got = Vec::new();
+    within("the answers", async {
+        // The server may end the connection before it has read everything: what it said counts.
+        let _ = socket.write_all(bytes).await;
+        let _ = socket.read_to_end(&mut got).await;
+    })
+    .await;
+    let mut rest = got.as_slice();
+    let mut answers = Vec::new();
+    while !rest.is_empty() {
+        let (answer, used) =
+            Response::first(rest).unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(rest)));
+        answers.push(answer);
+        rest = &rest[used..];
+    }
+    answers
+}
+
 /// Names and values as they came.
 pub(crate) type Headers = Vec<(String, String)>;
 
@@ -116,14 +141,30 @@ impl Response {
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
+        Self::first(bytes).map(|(response, _)| response)
+    }
+
+    /// The first answer, and its length.
+    fn first(bytes: &[u8]) -> Option<(Self, usize)> {
         let (status, headers, rest) = parse_head(bytes)?;
         let mut response = Self { status, headers, body: Vec::new() };
-        response.body = match response.header("content-length") {
-            _ if response.header("transfer-encoding") == Some("chunked") => dechunk(rest)?,
-            Some(length) => rest.get(..length.parse().ok()?)?.to_vec(),
-            None => rest.to_vec(),
+        let body = match response.header("content-length") {
+            _ if response.header("transfer-encoding") == Some("chunked") => {
+                let (body, used) = dechunk(rest)?;
+                response.body = body;
+                used
+            }
+            Some(length) => {
+                let length = length.parse().ok()?;
+                response.body = rest.get(..length)?.to_vec();
+                length
+            }
+            None => {
+                response.body = rest.to_vec();
+                rest.len()
+            }
         };
-        Some(response)
+        Some((response, bytes.len() - rest.len() + body))
     }
 
     /// A header's value by its name, case ignored.
@@ -200,13 +241,16 @@ pub(crate) fn parse_head(bytes: &[u8]) -> Option<(u16, Headers, &[u8])> {
     Some((status, headers, &bytes[end + 4..]))
 }
 
-fn dechunk(mut rest: &[u8]) -> Option<Vec<u8>> {
+/// The body in chunks, and the length of what carried it. Trailers do not come from our server.
+fn dechunk(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let mut rest = bytes;
     let mut body = Vec::new();
     loop {
         let line = rest.windows(2).position(|w| w == b"\r\n")?;
         let size = usize::from_str_radix(std::str::from_utf8(&rest[..line]).ok()?.trim(), 16).ok()?;
         if size == 0 {
-            return Some(body);
+            rest = rest[line + 2..].strip_prefix(b"\r\n")?;
+            return Some((body, bytes.len() - rest.len()));
         }
         body.extend_from_slice(rest.get(line + 2..line + 2 + size)?);
         rest = rest.get(line + 4 + size..)?;

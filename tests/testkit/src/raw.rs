@@ -89,9 +89,25 @@ impl RawSocket {
     /// # Panics
     /// When no well-formed answer comes.
     pub async fn open(address: &str, path: &str, headers: &[(&str, &str)]) -> Result<Self, Response> {
-        let mut stream = TcpStream::connect(address).await.expect("a TCP connection");
+        let stream = TcpStream::connect(address).await.expect("a TCP connection");
+        Self::upgrade(stream, path, headers).await
+    }
+
+    /// The same on a connection that is there already.
+    ///
+    /// # Errors
+    /// The refusal.
+    ///
+    /// # Panics
+    /// When no well-formed answer comes.
+    pub async fn upgrade(
+        mut stream: TcpStream,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, Response> {
         // What is written with one call is sent at once.
         stream.set_nodelay(true).expect("a socket option");
+        let address = stream.peer_addr().expect("the server's address");
         let mut request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n");
         let usual = [
             ("Connection", "Upgrade"),
@@ -105,6 +121,17 @@ impl RawSocket {
         }
         request.push_str("\r\n");
         stream.write_all(request.as_bytes()).await.expect("the request is taken");
+        Self::answered(stream).await
+    }
+
+    /// Reads the answer to a request for the upgrade that the test has written itself.
+    ///
+    /// # Errors
+    /// The refusal.
+    ///
+    /// # Panics
+    /// When no well-formed answer comes.
+    pub async fn answered(mut stream: TcpStream) -> Result<Self, Response> {
         let mut buffer = Vec::new();
         loop {
             if let Some((status, headers, rest)) = parse_head(&buffer) {

@@ -224,6 +224,10 @@ impl Server {
         assert_eq!(put.status, 200, "{}", put.text());
     }
 
+    pub(crate) fn child(&self) -> &Child {
+        &self.child
+    }
+
     /// Sends SIGTERM.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);

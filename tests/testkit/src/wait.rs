@@ -1,5 +1,6 @@
 //! Waiting: for a future with a deadline, or for a condition to become true.
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::time::Duration;
 
@@ -34,6 +35,26 @@ pub async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<
             return value;
         }
         assert!(start.elapsed() < DEADLINE, "{what}: not within {DEADLINE:?}");
+        sleep(POLL).await;
+    }
+}
+
+/// Asks again and again until `attempt` gives `expected`.
+///
+/// # Panics
+/// Naming `what` and the last answer, when [`DEADLINE`] passes.
+pub async fn eventually_equal<T: PartialEq + Debug>(
+    what: &str,
+    expected: T,
+    mut attempt: impl AsyncFnMut() -> T,
+) {
+    let start = Instant::now();
+    loop {
+        let got = attempt().await;
+        if got == expected {
+            return;
+        }
+        assert!(start.elapsed() < DEADLINE, "{what}: {expected:?} was due within {DEADLINE:?}, not {got:?}");
         sleep(POLL).await;
     }
 }

@@ -1,0 +1,120 @@
+//! 4: bodies that are not what their headers say, or never end.
+
+use std::time::Duration;
+
+use realtime_testkit::http::speak;
+use realtime_testkit::{Server, TestApp};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::PUBLISH;
+use crate::crowd::{connect_from, crowd, read_to_end};
+use crate::measure::{Neighbour, frugal_server, three_times};
+
+/// The server's time for a body is 15 s (docs/configuration.md).
+const BODY_WITHIN: Duration = Duration::from_secs(45);
+
+/// The head of a publish with a token.
+fn publish(app: &TestApp, more: &str) -> String {
+    let (id, token) = (app.id(), app.token("service", &[PUBLISH]));
+    format!(
+        "POST /api/topics/{id}/publish HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\n{more}\r\n"
+    )
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_400_after_its_time() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let cases = [
+        publish(&app, "Content-Length: 100\r\n") + "{\"topic\":",
+        publish(&app, "Transfer-Encoding: chunked\r\n") + "5\r\n{\"top\r\n",
+        publish(&app, "Transfer-Encoding: chunked\r\n") + "ffff\r\n{",
+    ];
+    let waiting = cases.map(|bytes| {
+        let address = server.listen().to_owned();
+        tokio::spawn(async move {
+            let mut stream = connect_from(&address, 1).await;
+            stream.write_all(bytes.as_bytes()).await.unwrap();
+            let mut answer = vec![0; 4096];
+            let read = timeout(BODY_WITHIN, stream.read(&mut answer)).await.expect("an answer").unwrap();
+            String::from_utf8_lossy(&answer[..read]).into_owned()
+        })
+    });
+    for answer in waiting {
+        let answer = answer.await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.contains("did not arrive within 15 s"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_announced_length_over_the_limit_is_413_before_it_is_sent() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    for length in ["10000000000", "18446744073709551000"] {
+        let head = publish(&app, &format!("Content-Length: {length}\r\nConnection: close\r\n"));
+        let answers = speak(server.listen(), head.as_bytes()).await;
+        // What is no length at all is the parser's business.
+        match answers.as_slice() {
+            [answer] if answer.status == 413 => drop(answer.expect_problem(413, "payload_too_large")),
+            [] => {}
+            other => panic!("{length}: {other:?}"),
+        }
+    }
+}
+
+/// Sends chunks until the server has had enough; returns its answer and how much it took.
+async fn pour(mut stream: TcpStream, head: String) -> (String, usize) {
+    let chunk = format!("400\r\n{}\r\n", " ".repeat(0x400)).repeat(16);
+    let mut poured = 0;
+    let _ = stream.write_all(head.as_bytes()).await;
+    while stream.write_all(chunk.as_bytes()).await.is_ok() {
+        poured += chunk.len();
+        assert!(poured < 1 << 28, "the server takes everything");
+    }
+    (String::from_utf8_lossy(&read_to_end(&mut stream).await).into_owned(), poured)
+}
+
+/// The rest of a body that is too long is thrown away for a while, so that clients who write first read the 413.
+#[tokio::test]
+async fn chunks_without_end_are_cut_off_and_not_kept() {
+    let server = frugal_server().await;
+    let app = server.app().create().await;
+    let mut neighbour = Neighbour::of(&server).await;
+    let before = server.resident_bytes();
+    three_times(&server, async |_| {
+        let head = publish(&app, "Transfer-Encoding: chunked\r\n");
+        let poured = crowd(8, |_| {
+            let (address, head) = (server.listen().to_owned(), head.clone());
+            async move { pour(connect_from(&address, 1).await, head).await }
+        })
+        .await;
+        neighbour.may_come().await;
+        for (answer, _) in &poured {
+            // A reset overtakes the answer of a client that never looked.
+            assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        }
+        let sum: usize = poured.iter().map(|(_, bytes)| bytes).sum();
+        let held = server.resident_bytes().saturating_sub(before);
+        assert!(held < (8 << 20) && sum > 8 * 5120, "{held} bytes held of {sum}");
+    })
+    .await;
+}
+
+/// Without a valid token nothing of a body is waited for.
+#[tokio::test]
+async fn a_caller_without_a_token_is_answered_before_its_body() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    for framing in ["Content-Length: 5000", "Transfer-Encoding: chunked"] {
+        let head = publish(&app, &format!("{framing}\r\n")).replace("Bearer ", "Bearer x");
+        let mut stream = connect_from(server.listen(), 1).await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = read_to_end(&mut stream).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{framing}: {answer}");
+    }
+}
