@@ -57,6 +57,25 @@ async fn a_client_may_ask_for_compression() {
     assert!(plain.frame().await.binary);
 }
 
+/// `compress` is a message's own: acks, errors and welcomes stay text, however the request came.
+#[tokio::test]
+async fn the_servers_own_frames_are_never_compressed() {
+    let server = Server::start().await;
+    let app = server.app().set("clientInboundAckEnabled", true).create().await;
+    let mut socket = negotiated(&app, "a").await;
+    for (text, message_type) in [
+        (r#"{"type":"subscribe","data":{"topic":"t","compress":true}}"#, "welcome"),
+        (r#"{"type":"publish","data":{"topic":"nobody","payload":"x","compress":true}}"#, "ack"),
+        (r#"{"type":"message","data":{"payload":"x","compress":true}}"#, "error"),
+    ] {
+        socket.write_frame(FIN | RSV1 | BINARY, &deflate(text.as_bytes())).await;
+        let frame = socket.expect_frame().await;
+        assert_eq!(frame.first_byte, FIN | TEXT, "{message_type}");
+        let json: Value = serde_json::from_slice(&frame.payload).unwrap();
+        assert_eq!(json["messageType"], message_type);
+    }
+}
+
 #[tokio::test]
 async fn a_client_may_send_compressed_frames_and_plain_ones() {
     let server = Server::start().await;
@@ -118,7 +137,7 @@ async fn inflated_text_is_checked_like_any_other() {
     let app = server.app().create().await;
     let mut socket = negotiated(&app, "a").await;
     socket.write_frame(FIN | RSV1 | TEXT, &deflate(b"\xff\xfe")).await;
-    assert_eq!(socket.expect_close().await.0, 1007);
+    assert_eq!(socket.expect_close().await, (1007, "Text is not UTF-8".into()));
     let mut socket = negotiated(&app, "b").await;
     socket.write_frame(FIN | RSV1 | TEXT, &deflate(b"hello")).await;
     assert_eq!(socket.expect_close().await, (1008, "Invalid message format!".into()));

@@ -99,13 +99,13 @@ async fn sigterm_closes_sessions_with_1001_over_the_drain_time_and_exits_0() {
         ends.push(tokio::spawn(async move {
             let mut client = client;
             let close = client.drain_to_close().await;
-            (close.0, start.elapsed())
+            (close, start.elapsed())
         }));
     }
     let mut times = Vec::new();
     for end in ends {
-        let (code, time) = end.await.expect("a session's end");
-        assert_eq!(code, 1001);
+        let (close, time) = end.await.expect("a session's end");
+        assert_eq!(close, (1001, "Node is draining".into()));
         times.push(time);
     }
     assert!(server.exit_status().await.success(), "{}", server.log());

@@ -42,6 +42,41 @@ fn malformed() -> Vec<(&'static str, String)> {
             r#"{"type":"publish","data":{"topic":"a","payload":"1","payload":"2"}}"#.into(),
         ),
         ("a duplicate unknown key", r#"{"type":"subscribe","data":{"topic":"a","x":1,"x":2}}"#.into()),
+        (
+            "a duplicate unknown key beside type",
+            r#"{"x":1,"type":"subscribe","x":1,"data":{"topic":"a"}}"#.into(),
+        ),
+        (
+            "a duplicate key in an escape",
+            r#"{"type":"subscribe","t\u0079pe":"subscribe","data":{"topic":"a"}}"#.into(),
+        ),
+        (
+            "a duplicate topic in an escape",
+            r#"{"type":"subscribe","data":{"topic":"a","t\u006fpic":"a"}}"#.into(),
+        ),
+        ("a duplicate id", r#"{"type":"message","data":{"payload":"x","id":"a","id":"a"}}"#.into()),
+        ("a duplicate id, null", r#"{"type":"message","data":{"payload":"x","id":null,"id":"a"}}"#.into()),
+        (
+            "a duplicate messageType",
+            r#"{"type":"message","data":{"payload":"x","messageType":"a","messageType":"a"}}"#.into(),
+        ),
+        (
+            "a duplicate compress",
+            r#"{"type":"message","data":{"payload":"x","compress":true,"compress":true}}"#.into(),
+        ),
+        (
+            "a duplicate key that this type has not",
+            r#"{"type":"subscribe","data":{"topic":"a","payload":1,"payload":1}}"#.into(),
+        ),
+        ("a byte order mark", "\u{feff}{\"type\":\"subscribe\",\"data\":{\"topic\":\"a\"}}".into()),
+        ("a raw control character", "{\"type\":\"subscribe\",\"data\":{\"topic\":\"a\nb\"}}".into()),
+        ("an unknown escape", r#"{"type":"subscribe","data":{"topic":"\x61"}}"#.into()),
+        ("single quotes", "{'type':'subscribe','data':{'topic':'a'}}".into()),
+        ("a bad number in a payload", r#"{"type":"message","data":{"payload":[01]}}"#.into()),
+        ("a NaN in a payload", r#"{"type":"message","data":{"payload":[NaN]}}"#.into()),
+        ("a payload cut short", r#"{"type":"message","data":{"payload":[1,]}}"#.into()),
+        ("a bad unknown value", r#"{"type":"subscribe","data":{"topic":"a"},"x":tru}"#.into()),
+        ("a type null", json!({"type": null, "data": {"topic": "a"}}).to_string()),
         ("no type", json!({"data": {"topic": "a"}}).to_string()),
         ("an unknown type", frame("shout", json!({"topic": "a"}))),
         ("a type in capitals", frame("Subscribe", json!({"topic": "a"}))),
@@ -71,7 +106,7 @@ fn malformed() -> Vec<(&'static str, String)> {
         for payload in [json!(1), json!(1.5), json!(true), json!(false), json!(null)] {
             frames.push(("a bad payload", build("payload", payload)));
         }
-        for id in [json!(1), json!(true), json!({}), json!([]), json!(""), json!("i".repeat(129))] {
+        for id in [json!(1), json!(true), json!({}), json!([]), json!(""), json!("i".repeat(129)), wide()] {
             frames.push(("a bad id", build("id", id)));
         }
         for kind in [
@@ -80,8 +115,10 @@ fn malformed() -> Vec<(&'static str, String)> {
             json!({}),
             json!(""),
             json!("m".repeat(129)),
+            wide(),
             json!("a\u{1f}"),
             json!("\u{7f}"),
+            json!("\u{85}"),
         ] {
             frames.push(("a bad messageType", build("messageType", kind)));
         }
@@ -90,6 +127,11 @@ fn malformed() -> Vec<(&'static str, String)> {
         }
     }
     frames
+}
+
+/// 129 bytes in fewer characters.
+fn wide() -> Value {
+    json!(format!("{}x", "ä".repeat(64)))
 }
 
 fn bad_topics(long: &str, wide: &str) -> Vec<Value> {
@@ -199,6 +241,55 @@ async fn names_of_the_longest_length_are_fine() {
     let (id, kind) = ("i".repeat(128), "m".repeat(128));
     client.send("publish", json!({"topic": topic, "payload": "x", "id": id, "messageType": kind})).await;
     assert_eq!(client.expect(&topic, &kind).await["id"], id);
+    // Bytes count, not characters.
+    let topic = format!("{}x", "ä".repeat(127));
+    client.subscribe(&topic).await;
+    let (id, kind) = ("\u{1F600}".repeat(32), "ä".repeat(64));
+    client.send("publish", json!({"topic": topic, "payload": "x", "id": id, "messageType": kind})).await;
+    assert_eq!(client.expect(&topic, &kind).await["id"], id);
+}
+
+/// Ids are the client's own affair: only their length is limited.
+#[tokio::test]
+async fn an_id_may_have_any_characters() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let mut client = app.connect("a", &[PUBLISH]).await;
+    for id in [" ", "\u{0}", "a\nb", "\u{7f}", "\"\\/"] {
+        client.send("publish", json!({"topic": "main", "payload": "x", "id": id})).await;
+        assert_eq!(client.expect("main", "broadcast").await["id"], id);
+    }
+}
+
+/// Only the size of the frame limits how deep a payload nests, and its keys are its sender's own.
+#[tokio::test]
+async fn inside_a_payload_anything_goes_that_is_json() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let mut socket = app.connect_raw(&app.token("a", &[PUBLISH]), &[]).await;
+    socket.expect_frame().await;
+    let deep = format!("{}{}", "[".repeat(2500), "]".repeat(2500));
+    for payload in [deep.as_str(), r#"{"a":1,"a":2,"type":"x"}"#, "[1e999,-0,1.0]"] {
+        socket
+            .write_text(&format!(r#"{{"type":"publish","data":{{"topic":"main","payload":{payload}}}}}"#))
+            .await;
+        let frame = String::from_utf8(socket.expect_frame().await.payload).unwrap();
+        assert!(frame.contains(&format!(r#""payload":{payload},"id":""#)), "{frame}");
+    }
+}
+
+/// A `message` has no topic: one in it is a key like any unknown one, and so is what a `subscribe` does not have.
+#[tokio::test]
+async fn keys_of_other_types_are_unknown_keys() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let mut client = app.connect("a", &[]).await;
+    for topic in [json!(7), json!(""), json!("secure/inbound"), json!(null)] {
+        client.send("message", json!({"payload": "x", "topic": topic})).await;
+        client.expect_error("inbound_disabled").await;
+    }
+    client.send("subscribe", json!({"topic": "t", "id": 7, "messageType": "", "compress": "x"})).await;
+    client.expect("t", "welcome").await;
 }
 
 #[tokio::test]

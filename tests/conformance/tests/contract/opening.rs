@@ -37,6 +37,42 @@ async fn the_token_may_come_in_the_authorization_header() {
     assert_eq!(welcome["messageType"], "welcome");
 }
 
+/// The parameter counts, even an empty one.
+#[tokio::test]
+async fn a_token_in_the_url_counts_before_the_header() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let bearer = format!("Bearer {}", app.token("header", &[]));
+    let both = [("Authorization", bearer.as_str())];
+    for token in ["", "x"] {
+        let path = format!("/apps/{}?access_token={token}", app.id());
+        app.refused(&path, &both).await.expect_problem(401, "unauthenticated");
+    }
+    app.connect_raw(&app.token("url", &[]), &[("Authorization", "Bearer x")]).await.expect_frame().await;
+    let other_scheme = [("Authorization", "Basic eDp5")];
+    app.refused(&app.path(""), &other_scheme).await.expect_problem(401, "unauthenticated");
+}
+
+/// 1: sessions are at `/apps/{appId}` and nowhere else.
+#[tokio::test]
+async fn other_paths_open_no_session() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let token = app.token("a", &[]);
+    let id = app.id();
+    for path in ["/apps/".to_owned(), format!("/apps/{id}/"), format!("/apps/{id}/x"), format!("/apps//{id}")]
+    {
+        let refusal = app.refused(&format!("{path}?access_token={token}"), &[]).await;
+        refusal.expect_problem(404, "app_not_found");
+    }
+    for path in
+        ["/".to_owned(), "/apps".to_owned(), format!("/APPS/{id}"), format!("/{id}"), format!("/x/apps/{id}")]
+    {
+        let refusal = app.refused(&format!("{path}?access_token={token}"), &[]).await;
+        refusal.expect_problem(404, "not_found");
+    }
+}
+
 #[tokio::test]
 async fn connection_ids_share_the_prefix_of_one_start_of_a_node() {
     let mut server = Server::start().await;
@@ -72,9 +108,15 @@ async fn subjects_are_texts_of_1_to_250_bytes_without_control_characters() {
     let server = Server::start().await;
     let app = server.app().create().await;
     let long = "x".repeat(251);
+    let wide = "ä".repeat(126);
     let bad = [
         json!(7),
+        json!(null),
+        json!(true),
         json!(["a"]),
+        json!({"sub": "a"}),
+        json!(wide),
+        json!("\u{0}"),
         json!(""),
         json!(long),
         json!("a\nb"),
@@ -87,7 +129,10 @@ async fn subjects_are_texts_of_1_to_250_bytes_without_control_characters() {
         let path = app.path(&app.sign(json!({"sub": subject})));
         app.refused(&path, &[]).await.expect_problem(401, "unauthenticated");
     }
-    for subject in ["x".repeat(250), "user0@example.com".into(), "ä ö/*".into()] {
+    let wide = "ä".repeat(125);
+    for subject in
+        ["x".repeat(250), wide, "user0@example.com".into(), "ä ö/*".into(), "Acks".into(), "main".into()]
+    {
         app.connect(&subject, &[]).await.close().await;
     }
 }
@@ -101,6 +146,15 @@ async fn a_session_outlives_its_token() {
     client.subscribe("t").await;
 }
 
+/// Not a second longer: what counts is the clock when the session opens.
+#[tokio::test]
+async fn six_seconds_after_its_expiry_a_token_opens_nothing() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let late = app.path(&app.sign(json!({"sub": "a", "exp": unix_now() - 6})));
+    app.refused(&late, &[]).await.expect_problem(401, "unauthenticated");
+}
+
 #[tokio::test]
 async fn a_session_ends_with_its_token_where_the_app_says_so() {
     let server = Server::start().await;
@@ -108,7 +162,7 @@ async fn a_session_ends_with_its_token_where_the_app_says_so() {
     let exp = unix_now() + 2;
     let mut client = app.connect_with(&app.sign(json!({"sub": "a", "exp": exp})), "").await;
     let mut lasting = app.connect_with(&app.signer.sign(&json!({"sub": "b"})), "").await;
-    assert_eq!(client.expect_close().await.0, 4001);
+    assert_eq!(client.expect_close().await, (4001, "Token expired".into()));
     assert!(unix_now() >= exp, "not before the time");
     lasting.subscribe("t").await;
 }

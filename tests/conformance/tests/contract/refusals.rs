@@ -1,12 +1,12 @@
 //! 2.1: refusals before the upgrade, their order, and their form for browsers.
 
-use realtime_testkit::{Algorithm, Client, Server, Signer, TestApp, eventually, unix_now};
+use realtime_testkit::{Algorithm, Client, RawSocket, Server, Signer, TestApp, eventually, unix_now};
 use serde_json::json;
 
 /// Waits until the refusal is the one of this code: settings and configurations reach the node on a stream.
 async fn eventually_refused(app: &TestApp, path: &str, headers: &[(&str, &str)], status: u16, code: &str) {
     eventually(code, || async {
-        let opened = realtime_testkit::RawSocket::open(app.address(), path, headers).await;
+        let opened = RawSocket::open(app.address(), path, headers).await;
         opened.err().filter(|refusal| refusal.status == status && refusal.json()["code"] == code)
     })
     .await
@@ -109,19 +109,57 @@ async fn a_refusal_never_repeats_the_token() {
     assert!(!server.log().contains(&token), "the log holds the token");
 }
 
+/// A good token of exactly this length.
+fn token_of(app: &TestApp, bytes: usize) -> String {
+    let exp = unix_now() + 60;
+    // Base64url makes four of three bytes: some lengths need a longer header.
+    let sizes =
+        (0..4).flat_map(|header| (bytes * 3 / 4 - 200..bytes * 3 / 4).map(move |claims| (header, claims)));
+    let tokens = sizes.map(|(header, claims)| {
+        let header = json!({"alg": "HS256", "x": "x".repeat(header)});
+        app.signer.sign_with_header(&header, &json!({"sub": "a", "exp": exp, "pad": "x".repeat(claims)}))
+    });
+    tokens.into_iter().find(|token| token.len() == bytes).expect("a token of this length")
+}
+
 #[tokio::test]
-async fn a_token_over_8_kib_is_401_and_headers_over_16_kib_are_431() {
+async fn a_token_may_have_8_kib_and_no_byte_more() {
     let server = Server::start().await;
     let app = server.app().create().await;
-    let long = app.sign(json!({"sub": "a", "pad": "x".repeat(7000)}));
-    assert!(long.len() > 8192, "the token is long enough to be refused");
+    app.connect_with(&token_of(&app, 8192), "").await.close().await;
+    let long = token_of(&app, 8193);
     app.refused(&app.path(&long), &[]).await.expect_problem(401, "unauthenticated");
-    let fine = app.sign(json!({"sub": "a", "pad": "x".repeat(5500)}));
-    assert!(fine.len() < 8192);
-    app.connect_with(&fine, "").await;
-    let padding = "x".repeat(16 * 1024);
-    let refusal = app.refused(&app.path(&app.token("a", &[])), &[("X-Padding", &padding)]).await;
-    refusal.expect_problem(431, "headers_too_large");
+    let bearer = format!("Bearer {long}");
+    let refusal = app.refused(&app.path(""), &[("Authorization", &bearer)]).await;
+    refusal.expect_problem(401, "unauthenticated");
+}
+
+/// A header that makes request line and headers exactly this long.
+fn padding(app: &TestApp, path: &str, bytes: usize) -> String {
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Padding: \r\n",
+        app.address()
+    );
+    "x".repeat(bytes - head.len())
+}
+
+#[tokio::test]
+async fn request_line_and_headers_may_have_16_kib_and_no_byte_more() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let path = app.path(&app.token("a", &[]));
+    let fits = padding(&app, &path, 16 * 1024);
+    app.connect_raw(&app.token("a", &[]), &[("X-Padding", &fits)]).await.expect_frame().await;
+    let over = padding(&app, &path, 16 * 1024 + 1);
+    app.refused(&path, &[("X-Padding", &over)]).await.expect_problem(431, "headers_too_large");
+    // It is the first of all checks, and nothing that a close frame could tell.
+    let unknown = "/apps/unknown?refusals=close";
+    let over = padding(&app, unknown, 16 * 1024 + 1);
+    app.refused(unknown, &[("X-Padding", &over)]).await.expect_problem(431, "headers_too_large");
+    // The request line counts like the headers.
+    let long = format!("{path}&x={}", "x".repeat(16 * 1024));
+    app.refused(&long, &[]).await.expect_problem(431, "headers_too_large");
 }
 
 #[tokio::test]
@@ -134,10 +172,7 @@ async fn the_connection_limit_of_the_app_is_429_with_a_time_to_wait() {
     eventually_refused(&app, &path, &[], 429, "connection_limit").await;
     app.refused(&path, &[]).await.expect_problem_with_retry(429, "connection_limit");
     first.close().await;
-    eventually("the freed place", || async {
-        realtime_testkit::RawSocket::open(app.address(), &path, &[]).await.ok()
-    })
-    .await;
+    eventually("the freed place", || async { RawSocket::open(app.address(), &path, &[]).await.ok() }).await;
 }
 
 #[tokio::test]
@@ -177,6 +212,87 @@ async fn checks_are_made_in_the_documented_order() {
     let _first = app.connect_raw(&app.token("a", &[]), &good).await;
     eventually_refused(&app, &app.path(&app.token("b", &[])), &good, 429, "connection_limit").await;
     app.refused(&path, &good).await.expect_problem(401, "unauthenticated");
+}
+
+/// Draining comes before all but the size of the request: even before the question whether an upgrade is asked for.
+#[tokio::test]
+async fn a_draining_node_answers_503_before_anything_else() {
+    let server = Server::builder().args(&["--drain-seconds", "600"]).start().await;
+    let app = server.app().set("enabled", false).create().await;
+    let busy = server.app().create().await;
+    let _sessions = [busy.connect("a", &[]).await, busy.connect("b", &[]).await];
+    server.terminate();
+    let path = busy.path(&busy.token("c", &[]));
+    eventually_refused(&busy, &path, &[], 503, "draining").await;
+    let plain = server.request("GET", &path).send().await;
+    plain.expect_problem_with_retry(503, "draining");
+    for path in ["/apps/unknown", &app.path("")] {
+        let refusal = app.refused(path, &[("Origin", "https://evil.example")]).await;
+        refusal.expect_problem_with_retry(503, "draining");
+    }
+    let padding = "x".repeat(16 * 1024);
+    let refusal = app.refused(&path, &[("X-Padding", &padding)]).await;
+    refusal.expect_problem(431, "headers_too_large");
+    assert_closed(&app, &format!("{path}&refusals=close"), &[], 4503, "draining").await;
+}
+
+/// Only a refusal that time mends says when to come back.
+#[tokio::test]
+async fn a_refusal_for_good_names_no_time_to_wait() {
+    let server = Server::start().await;
+    let app = server.app().set("allowedOrigins", json!(["https://good.example"])).create().await;
+    let evil = [("Origin", "https://evil.example")];
+    let refusals = [
+        server.request("GET", &app.path("")).send().await,
+        app.refused("/apps/unknown", &[]).await,
+        app.refused(&app.path(""), &evil).await,
+        app.refused(&app.path("x"), &[]).await,
+    ];
+    for (refusal, status) in refusals.iter().zip([426, 404, 403, 401]) {
+        assert_eq!((refusal.status, refusal.header("retry-after")), (status, None));
+    }
+    assert_eq!(refusals[0].header("upgrade"), Some("websocket"));
+    assert_eq!(refusals[3].header("www-authenticate"), Some("Bearer"));
+}
+
+/// The refusal upgrades, negotiates nothing, and closes: the reason is the error's code.
+async fn assert_closed(app: &TestApp, path: &str, headers: &[(&str, &str)], code: u16, reason: &str) {
+    let offer = [("Sec-WebSocket-Extensions", "permessage-deflate")];
+    let headers: Vec<_> = headers.iter().chain(&offer).copied().collect();
+    let mut socket = RawSocket::open(app.address(), path, &headers).await.expect("an upgrade");
+    assert_eq!(socket.header("sec-websocket-extensions"), None);
+    assert_eq!(socket.expect_close_next().await, (code, reason.into()), "{path}");
+}
+
+#[tokio::test]
+async fn every_refusal_that_upgrades_has_its_close_code() {
+    let server = Server::start().await;
+    let app = server
+        .app()
+        .set("allowedOrigins", json!(["https://good.example"]))
+        .set("clientSourceAddress", json!(["127.0.0.1"]))
+        .create()
+        .await;
+    let path = format!("{}&refusals=close", app.path(&app.token("a", &[])));
+    let (good, evil) = ([("Origin", "https://good.example")], [("Origin", "https://evil.example")]);
+    assert_closed(&app, "/apps/unknown?refusals=close", &[], 4404, "app_not_found").await;
+    assert_closed(&app, &path, &evil, 4403, "origin_forbidden").await;
+    app.patch(&json!({"clientSourceAddress": ["!127.0.0.1"]})).await;
+    assert_closed(&app, &path, &good, 4403, "address_forbidden").await;
+    app.patch(&json!({"clientSourceAddress": []})).await;
+    let untold = format!("/apps/{}?refusals=close", app.id());
+    assert_closed(&app, &untold, &good, 4401, "unauthenticated").await;
+    server.change_settings(|settings| settings["tiers"]["free"]["maxConnections"] = json!(1)).await;
+    let _first = app.connect_raw(&app.token("b", &[]), &good).await;
+    assert_closed(&app, &path, &good, 4429, "connection_limit").await;
+    app.patch(&json!({"enabled": false})).await;
+    assert_closed(&app, &path, &good, 4403, "app_disabled").await;
+    // Any other word asks for the status.
+    let status = path.replace("refusals=close", "refusals=Close");
+    app.refused(&status, &good).await.expect_problem(403, "app_disabled");
+    // What is not well-formed as an opening cannot be closed either.
+    let no_key = [("Sec-WebSocket-Key", "short")];
+    app.refused(&path, &no_key).await.expect_problem(400, "invalid_request");
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ async fn a_message_of_5120_bytes_is_taken_and_one_more_byte_closes_with_1009() {
     socket.write_text(&subscription_of(5120)).await;
     expect_welcome(&mut socket, "t").await;
     socket.write_text(&subscription_of(5121)).await;
-    assert_eq!(socket.expect_close().await.0, 1009);
+    assert_eq!(socket.expect_close().await, (1009, "Message too big".into()));
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn frames_that_are_not_masked_or_have_a_wrong_length_close_with_1002() {
     for (what, bytes) in violations {
         let mut socket = raw(&app).await;
         socket.write(&bytes).await;
-        assert_eq!(socket.expect_close_next().await.0, 1002, "{what}");
+        assert_eq!(socket.expect_close_next().await, (1002, "Protocol error".into()), "{what}");
     }
 }
 

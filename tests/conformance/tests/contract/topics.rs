@@ -127,6 +127,61 @@ async fn subscribing_twice_is_one_subscription() {
     client.expect_nothing().await;
 }
 
+#[tokio::test]
+async fn publishing_on_a_secure_topic_needs_the_publishers_permission_and_no_other() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let mut reader = app.connect("reader", &[READ]).await;
+    reader.subscribe("secure/x").await;
+    let mut writer = app.connect("writer", &[PUBLISH]).await;
+    writer.publish("secure/x", "hello").await;
+    assert_eq!(reader.expect("secure/x", "broadcast").await["payload"], "hello");
+    reader.publish("secure/x", "hello").await;
+    reader.expect_error("permission_denied").await;
+}
+
+/// The prefixes are case-sensitive: what only looks protected is an ordinary topic, for publishers too.
+#[tokio::test]
+async fn what_only_looks_like_a_prefix_is_public() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let mut client = app.connect("a", &[PUBLISH]).await;
+    for topic in ["Secure/inbound", "Priv/acks", "PRIV/a", "privx/a", "securex", "secure", "priv", " priv/a"]
+    {
+        client.subscribe(topic).await;
+        client.publish(topic, "x").await;
+        client.expect(topic, "broadcast").await;
+        client.send("unsubscribe", json!({"topic": topic})).await;
+    }
+    client.expect_nothing().await;
+}
+
+/// Each action has its own patterns; a negated one excludes whatever the others include.
+#[tokio::test]
+async fn a_publishers_patterns_are_its_own() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let write = |pattern: &str| format!("realtime:publisher:write:topic:{pattern}");
+    let cases: [(&[String], &str, bool); 7] = [
+        (&[write("t/*")], "t/1", true),
+        (&[write("T/*")], "t/1", true),
+        (&[write("t/*")], "u", false),
+        (&[write("*"), write("!priv/*")], "priv/a", false),
+        (&[write("!priv/*"), write("*")], "t", true),
+        (&[READ.into()], "t", false),
+        (&["realtime:publisher:write:topic".into()], "t", false),
+    ];
+    for (permissions, topic, allowed) in cases {
+        let token = app.sign(json!({"permissions": permissions}));
+        let mut client = app.connect_with(&token, "").await;
+        client.publish(topic, "x").await;
+        if !allowed {
+            assert_eq!(client.expect_error("permission_denied").await["topic"], topic, "{permissions:?}");
+        }
+        client.expect_nothing().await;
+    }
+}
+
 /// The semantics of the npm module `matcher`.
 #[tokio::test]
 async fn patterns_have_the_semantics_of_the_documented_module() {
@@ -194,4 +249,22 @@ async fn permissions_come_from_the_first_claim_that_is_present() {
         let expected = if allowed { "welcome" } else { "error" };
         assert_eq!(client.frame().await.message_type(), expected, "{claims}");
     }
+}
+
+/// A claim that is there decides, and so must make sense.
+#[tokio::test]
+async fn a_permission_claim_of_another_type_is_401() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    for claim in ["permissions", "scp", "scope"] {
+        for value in
+            [json!(7), json!(true), json!({"a": READ}), json!([READ, 7]), json!([[READ]]), json!([null])]
+        {
+            let path = app.path(&app.sign(json!({claim: value})));
+            app.refused(&path, &[]).await.expect_problem(401, "unauthenticated");
+        }
+    }
+    // One that another decides over is not looked at.
+    let mut client = app.connect_with(&app.sign(json!({"permissions": [READ], "scp": 7})), "").await;
+    client.subscribe("secure/x").await;
 }
