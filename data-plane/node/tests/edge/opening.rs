@@ -172,37 +172,54 @@ async fn over_the_connection_limit_is_429_until_a_place_is_free() {
     assert_eq!(open(&node, &target("a"), "").await.status, 101);
 }
 
+/// Openings at once, more than the one thread that verifies them has room for.
+async fn flood(node: &Node, private_pem: &str) -> Vec<HttpResponse> {
+    let mut clients = Vec::new();
+    for subject in 0..32 {
+        let claims = json!({"sub": subject.to_string()}).to_string();
+        let token = issue::sign(Algorithm::ES512, private_pem, &claims, None).unwrap();
+        let request = opening(&format!("/apps/a?access_token={token}"), "");
+        clients.push((Client::connect(node.address).await, request));
+    }
+    for (client, request) in &mut clients {
+        client.send(request.as_bytes()).await;
+    }
+    let mut responses = Vec::new();
+    for (client, _) in &mut clients {
+        responses.push(client.response().await);
+    }
+    responses
+}
+
+/// A reached connection limit is said before it: of two faults the earlier check's.
 #[tokio::test]
-async fn a_full_verification_pool_is_503() {
+async fn a_full_verification_pool_is_503_where_no_limit_is_reached() {
     let keys = issue::generate(Algorithm::ES512);
     let auth_key = json!({"source": "raw", "key": keys.public_pem, "algorithms": ["ES512"], "issuer": []});
     let gate = GateConfig { verifier_threads: 1, verifier_queue: 1, token_cache: 0 };
-    let apps = vec![app("a", json!({"authKey": auth_key}))];
-    let node = Node::start(Setup { apps, gate, ..Setup::default() }).await;
-    // Openings at once, until they outrun the one thread that verifies them.
+    let apps = vec![app("a", json!({"authKey": auth_key})), app("b", json!({}))];
+    let node = Node::start(Setup { apps: apps.clone(), gate, ..Setup::default() }).await;
     let refused = within(async {
         loop {
-            let mut clients = Vec::new();
-            for subject in 0..32 {
-                let claims = json!({"sub": subject.to_string()}).to_string();
-                let token = issue::sign(Algorithm::ES512, &keys.private_pem, &claims, None).unwrap();
-                let request = opening(&format!("/apps/a?access_token={token}"), "");
-                clients.push((Client::connect(node.address).await, request));
-            }
-            for (client, request) in &mut clients {
-                client.send(request.as_bytes()).await;
-            }
-            for (mut client, _) in clients {
-                let response = client.response().await;
-                if response.status != 101 {
-                    return response;
-                }
+            let refused = flood(&node, &keys.private_pem).await.into_iter().find(|r| r.status != 101);
+            if let Some(refused) = refused {
+                return refused;
             }
         }
     });
     let refused = refused.await;
     assert_eq!(refused.refusal(), (503, "unavailable".into()));
     assert!(refused.header("retry-after").is_some());
+
+    node.eventually("the sessions end", |node| node.shards.open_sessions() == 0).await;
+    let mut only = Client::connect(node.address).await;
+    only.send(opening(&target("b"), "").as_bytes()).await;
+    assert_eq!(only.json_after_upgrade().await["messageType"], "welcome");
+    node.configure(&apps, &json!({"limits": {"nodeMaxConnections": 1}}));
+    for refused in flood(&node, &keys.private_pem).await {
+        assert_eq!(refused.refusal(), (429, "connection_limit".into()));
+        assert!(refused.header("retry-after").is_some());
+    }
 }
 
 #[tokio::test]

@@ -57,6 +57,27 @@ async fn a_message_without_any_target_is_refused() {
     alice.expect_nothing().await;
 }
 
+/// A target that does not take it: no ack, and those that took it have it.
+#[tokio::test]
+async fn a_message_that_one_target_does_not_take_is_forward_failed_and_not_acked() {
+    let server = Server::start().await;
+    let inbound = server.app().set("enableWebSocketInboundTopic", true).set("enableInboundStream", true);
+    let app = inbound.set("clientInboundAckEnabled", true).create().await;
+    let mut backend = backend(&app).await;
+    let mut alice = app.connect("alice", &[PUBLISH]).await;
+    backend.expect("secure/inbound", "presence").await;
+    alice.send("message", json!({"payload": "x", "id": "7"})).await;
+    // The ack of a publish does not wait behind it.
+    alice.send("publish", json!({"topic": "nobody", "payload": "x", "id": "8"})).await;
+    let mut answers = [alice.frame().await, alice.frame().await];
+    answers.sort_by_key(|frame| frame.topic().to_owned());
+    assert_eq!((answers[0].topic(), answers[0].data()), ("priv/acks", &json!("8")));
+    assert_eq!(answers[1].data()["code"], "forward_failed");
+    assert_eq!((&answers[1].data()["id"], &answers[1].data()["topic"]), (&json!("7"), &json!(null)));
+    assert_eq!(backend.expect("secure/inbound", "broadcast").await["id"], "7");
+    alice.expect_nothing().await;
+}
+
 #[tokio::test]
 async fn the_inbound_topic_needs_the_permission_to_read_it() {
     let server = Server::start().await;
