@@ -83,7 +83,7 @@ impl ControlPlane {
         gate: Arc<Gate>,
     ) -> Result<Self, StoreError> {
         first_settings(&*store).await?;
-        let (model, follower) = Model::open(Arc::clone(&store)).await?;
+        let (model, follower) = Model::open(Arc::clone(&store), gate.jwks().clone()).await?;
         let usage = Usage::open(Arc::clone(&store), replica).await?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();

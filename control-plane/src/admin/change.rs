@@ -2,7 +2,7 @@
 //! when it does not. Names, tiers and versions are decided by the commit, never by the model.
 
 use bytes::Bytes;
-use realtime_auth::App;
+use realtime_auth::{App, JwksCache};
 use realtime_proto::{ApiError, AppConfig, ErrorCode, FieldErrors, Settings};
 
 use super::caller::no_such_app;
@@ -22,7 +22,7 @@ pub(super) struct Written {
 
 /// Stores a new application.
 pub(super) async fn create(shared: &Shared, config: AppConfig) -> Result<Written, ApiError> {
-    check_keys(&config)?;
+    check_keys(shared, &config, None)?;
     let (store, id) = (&*shared.store, config.app_id.as_str());
     for _ in 0..ATTEMPTS {
         if get(store, &keys::app(id)).await?.is_some() {
@@ -57,7 +57,7 @@ pub(super) async fn update(
         check_version(entry.revision, if_version)?;
         let old = AppConfig::from_stored(&stored(&entry)?).map_err(|e| unusable(&entry, &e.to_string()))?;
         let new = decide(&old)?;
-        check_keys(&new)?;
+        check_keys(shared, &new, Some(&old))?;
         let mut conditions = vec![Condition::Revision(entry.key, entry.revision)];
         let mut ops = vec![Op::put(keys::app(app_id), document(&new))];
         if new.name != old.name {
@@ -129,10 +129,12 @@ pub(super) async fn get(store: &dyn Store, key: &str) -> Result<Option<Entry>, A
     store.get(key).await.map_err(unavailable)
 }
 
-/// 422 where a key is unreadable, private, or fits none of its algorithms.
-fn check_keys(config: &AppConfig) -> Result<(), ApiError> {
+/// 422 where a key is unreadable, private, or fits none of its algorithms, or a new key set's URL is none that
+/// this server would fetch.
+fn check_keys(shared: &Shared, config: &AppConfig, current: Option<&AppConfig>) -> Result<(), ApiError> {
     // The version is known only after the commit, and the keys do not depend on it.
-    App::compile(config.clone(), 0).map(drop).map_err(ApiError::from)
+    App::compile(config.clone(), 0, &JwksCache::offline())?;
+    Ok(shared.gate.jwks().check(config, current)?)
 }
 
 /// 409 where another application has the name.

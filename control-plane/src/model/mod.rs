@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use parking_lot::{RwLock, RwLockReadGuard};
-use realtime_auth::App;
+use realtime_auth::{App, JwksCache};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -46,9 +46,9 @@ pub(crate) struct Follower {
 }
 
 impl Model {
-    /// Reads the whole store. The model moves once the follower runs.
-    pub(crate) async fn open(store: Arc<dyn Store>) -> Result<(Self, Follower), StoreError> {
-        let shared = Shared { state: RwLock::default(), revision: watch::Sender::new(0) };
+    /// Reads the whole store; its applications are compiled with `jwks`. The model moves once the follower runs.
+    pub(crate) async fn open(store: Arc<dyn Store>, jwks: JwksCache) -> Result<(Self, Follower), StoreError> {
+        let shared = Shared { state: RwLock::new(State::new(jwks)), revision: watch::Sender::new(0) };
         let model = Self { shared: Arc::new(shared) };
         model.replace(&*store).await?;
         Ok((model.clone(), Follower { model, store }))

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use realtime_auth::App;
+use realtime_auth::{App, JwksCache};
 use realtime_proto::{AppConfig, AppId, Settings};
 use serde_json::Value;
 
@@ -40,7 +40,7 @@ pub(crate) struct SettingsEntry {
 }
 
 /// The configuration and the members as of one revision.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct State {
     pub(crate) revision: u64,
     pub(crate) apps: BTreeMap<AppId, Arc<AppEntry>>,
@@ -48,13 +48,28 @@ pub(crate) struct State {
     pub(crate) members: BTreeMap<String, Arc<Member>>,
     log: VecDeque<(u64, Subject)>,
     log_floor: u64,
+    jwks: JwksCache,
 }
 
 impl State {
+    /// Nothing, at revision 0.
+    pub(crate) fn new(jwks: JwksCache) -> Self {
+        Self {
+            revision: 0,
+            apps: BTreeMap::new(),
+            settings: None,
+            members: BTreeMap::new(),
+            log: VecDeque::new(),
+            log_floor: 0,
+            jwks,
+        }
+    }
+
     /// Takes over a listing of the whole store. What has not changed keeps its compiled form; what changed
     /// since the last state is unknown, so that streams get snapshots.
     pub(crate) fn replace(&mut self, listing: Listing) {
-        let mut before = std::mem::take(self);
+        let empty = Self::new(self.jwks.clone());
+        let mut before = std::mem::replace(self, empty);
         self.revision = listing.revision;
         self.log_floor = listing.revision;
         for entry in listing.entries {
@@ -123,7 +138,7 @@ impl State {
         if self.apps.get(id).is_some_and(|held| held.app.version == entry.revision) {
             return Ok(());
         }
-        let app = read_app(entry)?;
+        let app = read_app(entry, &self.jwks)?;
         if app.app.config.app_id.as_str() != id {
             return Err("its appId is not that of its key".into());
         }
@@ -144,10 +159,10 @@ impl State {
     }
 }
 
-fn read_app(entry: &Entry) -> Result<AppEntry, String> {
+fn read_app(entry: &Entry, jwks: &JwksCache) -> Result<AppEntry, String> {
     let config = AppConfig::from_stored(&parse(&entry.value)?).map_err(|e| e.to_string())?;
     let for_gateways = config.to_gateway().to_string().into();
-    let app = App::compile(config, entry.revision).map_err(|e| e.to_string())?;
+    let app = App::compile(config, entry.revision, jwks).map_err(|e| e.to_string())?;
     Ok(AppEntry { app: Arc::new(app), for_nodes: entry.value.clone(), for_gateways })
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
+use realtime_auth::JwksCache;
 use realtime_proto::{AppConfig, Settings};
 use serde_json::json;
 use tempfile::TempDir;
@@ -42,7 +43,7 @@ fn subjects(names: &[&str]) -> Vec<Subject> {
 
 #[test]
 fn the_log_names_what_changed_after_a_revision() {
-    let mut state = State::default();
+    let mut state = State::new(JwksCache::offline());
     state.replace(Listing { revision: 10, entries: vec![entry(keys::app("a"), stored("a", ""), 3)] });
     assert_eq!(state.changed_since(9), None, "before the listing nothing is known");
     assert!(state.changed_since(10).unwrap().is_empty());
@@ -59,7 +60,7 @@ fn the_log_names_what_changed_after_a_revision() {
 
 #[test]
 fn the_log_is_bounded_and_forgets_whole_revisions() {
-    let mut state = State::default();
+    let mut state = State::new(JwksCache::offline());
     let pair = |revision| Changes {
         revision,
         events: vec![Event::Delete { key: keys::app("a") }, Event::Delete { key: keys::app("b") }],
@@ -74,7 +75,7 @@ fn the_log_is_bounded_and_forgets_whole_revisions() {
 
 #[test]
 fn a_document_that_does_not_validate_leaves_the_last_good_one() {
-    let mut state = State::default();
+    let mut state = State::new(JwksCache::offline());
     state.apply(&put(1, keys::app("a"), stored("a", "good")));
     for (revision, bad) in (2..).zip(["not JSON".to_owned(), "{}".to_owned(), stored("b", "another's")]) {
         state.apply(&put(revision, keys::app("a"), bad));
@@ -85,7 +86,7 @@ fn a_document_that_does_not_validate_leaves_the_last_good_one() {
 
 #[test]
 fn a_new_listing_drops_what_is_gone_and_keeps_what_is_the_same() {
-    let mut state = State::default();
+    let mut state = State::new(JwksCache::offline());
     state.apply(&put(1, keys::app("same"), stored("same", "")));
     state.apply(&put(2, keys::app("gone"), stored("gone", "")));
     let before = Arc::clone(&state.apps["same"]);
@@ -99,7 +100,7 @@ fn a_new_listing_drops_what_is_gone_and_keeps_what_is_the_same() {
 
 #[test]
 fn a_new_listing_with_documents_that_do_not_validate_leaves_the_last_good_ones() {
-    let mut state = State::default();
+    let mut state = State::new(JwksCache::offline());
     state.apply(&put(1, keys::SETTINGS.into(), Settings::default().to_json().to_string()));
     state.apply(&put(2, keys::app("a"), stored("a", "good")));
     let bad = [keys::SETTINGS.to_owned(), keys::app("a")].map(|key| entry(key, "not JSON".into(), 3));
@@ -154,7 +155,7 @@ async fn a_follower_whose_watch_fell_behind_reads_everything_again() {
     let directory = TempDir::new().unwrap();
     let inner = EmbeddedStore::open(directory.path()).await.unwrap();
     let store: Arc<dyn Store> = Arc::new(Behind { inner, healthy: AtomicBool::new(false) });
-    let (model, follower) = Model::open(Arc::clone(&store)).await.unwrap();
+    let (model, follower) = Model::open(Arc::clone(&store), JwksCache::offline()).await.unwrap();
     let missed = Op::put(keys::app("missed"), stored("missed", ""));
     store.commit(vec![], vec![missed]).await.unwrap();
     let stop = CancellationToken::new();

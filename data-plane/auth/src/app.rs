@@ -2,6 +2,7 @@
 
 use realtime_proto::{AppConfig, FieldErrors};
 
+use crate::jwks::JwksCache;
 use crate::permission_sets::PermissionSets;
 use crate::verifier::{Role, Verifier};
 
@@ -19,13 +20,14 @@ pub struct App {
 
 impl App {
     /// Compiles both keys. The control plane calls it on every write, nodes and gateways on every update.
+    /// Nothing is fetched before the first token that needs it; a set that `jwks` holds is shared.
     ///
     /// # Errors
     /// Names `authKey.key` or `adminKey.key` when a key is unreadable, private, or fits none of the algorithms.
-    pub fn compile(config: AppConfig, version: u64) -> Result<Self, FieldErrors> {
+    pub fn compile(config: AppConfig, version: u64, jwks: &JwksCache) -> Result<Self, FieldErrors> {
         let case = config.permission_case;
-        let auth = Verifier::compile(&config.app_id, Role::Client, &config.auth_key, case);
-        let admin = Verifier::compile(&config.app_id, Role::Admin, &config.admin_key, case);
+        let auth = Verifier::compile(&config.app_id, Role::Client, &config.auth_key, case, jwks);
+        let admin = Verifier::compile(&config.app_id, Role::Admin, &config.admin_key, case, jwks);
         match (auth, admin) {
             (Ok(auth), Ok(admin)) => {
                 Ok(Self { config, version, auth, admin, permission_sets: PermissionSets::new(case) })

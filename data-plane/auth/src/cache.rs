@@ -28,6 +28,8 @@ const USUAL_BYTES: usize = 512;
 pub(crate) struct Key {
     /// The key and policy that verified it.
     pub(crate) verifier: Sha256,
+    /// [`crate::Keys::generation`], read before the keys were: a token is never remembered beyond its key.
+    pub(crate) generation: u64,
     /// The token's hash.
     pub(crate) token: Sha256,
 }
@@ -137,7 +139,7 @@ mod tests {
         // One stripe, so that generations can be followed.
         let mut token = [0; 32];
         token[1] = n;
-        Key { verifier: [0; 32], token }
+        Key { verifier: [0; 32], generation: 0, token }
     }
 
     fn identity(expires_at: Option<u64>) -> Arc<Identity> {
@@ -156,10 +158,11 @@ mod tests {
     }
 
     #[test]
-    fn another_key_or_policy_misses() {
+    fn another_key_set_or_policy_misses() {
         let cache = TokenCache::new(64);
         cache.insert(key(1), identity(None));
         assert!(cache.get(&Key { verifier: [1; 32], ..key(1) }, 0).is_none());
+        assert!(cache.get(&Key { generation: 1, ..key(1) }, 0).is_none());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use realtime_proto::app::Algorithm;
 use realtime_proto::{AddressList, ApiError};
 
 use crate::cache::{Key, TokenCache};
+use crate::jwks::JwksCache;
 use crate::keys::VerifyingKey;
 use crate::operators::sha256;
 use crate::pool::{Pool, PoolError};
@@ -32,6 +33,7 @@ pub struct GateConfig {
 #[derive(Debug)]
 pub struct Gate {
     operators: RwLock<Arc<OperatorTokens>>,
+    jwks: JwksCache,
     cache: TokenCache,
     pool: Pool,
     counters: Counters,
@@ -77,7 +79,7 @@ impl<'a> Bearer<'a> {
 }
 
 impl Gate {
-    /// Starts the verification threads.
+    /// Starts the verification threads. Key sets are not fetched, see [`Self::with_jwks`].
     ///
     /// # Panics
     /// When the operating system gives no thread.
@@ -85,10 +87,23 @@ impl Gate {
     pub fn new(config: GateConfig, operators: OperatorTokens) -> Self {
         Self {
             operators: RwLock::new(Arc::new(operators)),
+            jwks: JwksCache::offline(),
             cache: TokenCache::new(config.token_cache),
             pool: Pool::start(config.verifier_threads, config.verifier_queue),
             counters: Counters::default(),
         }
+    }
+
+    /// With the process's key sets.
+    #[must_use]
+    pub fn with_jwks(self, jwks: JwksCache) -> Self {
+        Self { jwks, ..self }
+    }
+
+    /// The key sets that applications which pass this gate are compiled with.
+    #[must_use]
+    pub fn jwks(&self) -> &JwksCache {
+        &self.jwks
     }
 
     /// Replaces the operator tokens, as after a change of their file. Callers from now on meet the new ones.
@@ -173,7 +188,8 @@ impl Gate {
         now: u64,
     ) -> Result<Arc<Identity>, Refusal> {
         let verifier = app.verifier(role);
-        let key = Key { verifier: *verifier.fingerprint(), token: bearer.digest };
+        let generation = verifier.keys().generation();
+        let key = Key { verifier: *verifier.fingerprint(), generation, token: bearer.digest };
         if let Some(identity) = self.cache.get(&key, now) {
             self.counters.cached.fetch_add(1, Ordering::Relaxed);
             return Ok(identity);
@@ -243,7 +259,7 @@ mod tests {
         let key = json!({"source": "raw", "key": public_pem, "algorithms": ["ES256"], "issuer": []});
         let document = json!({"appId": id, "name": id, "authKey": key, "adminKey": key});
         let config = AppConfig::create(&document, "2027-01-15T08:00:00.000Z").unwrap();
-        Arc::new(App::compile(config, 1).unwrap())
+        Arc::new(App::compile(config, 1, &JwksCache::offline()).unwrap())
     }
 
     #[tokio::test]

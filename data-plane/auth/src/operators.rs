@@ -75,10 +75,10 @@ impl fmt::Debug for OperatorTokens {
     }
 }
 
-pub(crate) fn sha256(text: &str) -> Sha256 {
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
-    bytes
+pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> Sha256 {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, bytes.as_ref()).as_ref());
+    hash
 }
 
 fn parse_line(line: &str) -> Result<(Arc<str>, Sha256), String> {

@@ -63,7 +63,9 @@ impl Refusal {
         match self {
             Self::Address => (ErrorCode::AddressForbidden, None),
             Self::Busy => (ErrorCode::Unavailable, Some(QUEUE_RETRY_SECONDS)),
-            Self::Keys(KeysError::NotFetched) => (ErrorCode::Unavailable, Some(KEY_SET_RETRY_SECONDS)),
+            Self::Keys(KeysError::NotFetched | KeysError::Outdated | KeysError::Crowded) => {
+                (ErrorCode::Unavailable, Some(KEY_SET_RETRY_SECONDS))
+            }
             Self::Missing
             | Self::NotOperator
             | Self::TooLarge

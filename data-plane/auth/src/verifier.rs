@@ -10,6 +10,7 @@ use realtime_proto::{AppId, PermissionCase};
 use crate::algorithm;
 use crate::claims::Claims;
 use crate::identity::Identity;
+use crate::jwks::JwksCache;
 use crate::keys::{self, Keys};
 use crate::permission_sets::PermissionSets;
 use crate::refusal::Refusal;
@@ -44,19 +45,20 @@ impl Verifier {
         role: Role,
         config: &KeyConfig,
         case: PermissionCase,
+        jwks: &JwksCache,
     ) -> Result<Self, String> {
         Ok(Self {
             role,
             algorithms: config.algorithms.clone(),
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
-            keys: keys::compile(&config.source, &config.algorithms)?,
+            keys: keys::compile(&config.source, &config.algorithms, jwks)?,
             fingerprint: fingerprint(app, role, config, case),
         })
     }
 
-    /// Identifies everything that a verdict on a token depends on but the token and the time. A change of any
-    /// of it makes remembered verdicts unreachable; a change of anything else keeps them. (An application's
+    /// Identifies everything that a verdict on a token depends on but the token, the time and the generation
+    /// of the keys. A change of any of it makes remembered verdicts unreachable; a change of anything else keeps them. (An application's
     /// version would not do: an application that is deleted and made again begins at the same version.)
     pub(crate) fn fingerprint(&self) -> &Sha256 {
         &self.fingerprint

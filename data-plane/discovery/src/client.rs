@@ -7,6 +7,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use realtime_auth::JwksCache;
 use realtime_proto::NodePrefix;
 use realtime_proto::generated::discovery as wire;
 use realtime_proto::ids::{hex, random};
@@ -69,6 +70,7 @@ pub(crate) struct Client {
     rpc: DiscoveryClient<Channel>,
     registration: Registration,
     incarnation: String,
+    jwks: JwksCache,
     outlets: Outlets,
     held: Option<Held>,
     /// The newest command that its reader has not had room for. A later one takes its place: only the
@@ -101,11 +103,17 @@ impl Session {
 }
 
 impl Client {
-    pub(crate) fn new(channel: Channel, registration: Registration, outlets: Outlets) -> Self {
+    pub(crate) fn new(
+        channel: Channel,
+        registration: Registration,
+        jwks: JwksCache,
+        outlets: Outlets,
+    ) -> Self {
         Self {
             rpc: DiscoveryClient::new(channel),
             registration,
             incarnation: hex(&random::<16>()),
+            jwks,
             outlets,
             held: None,
             unread_command: None,
@@ -285,9 +293,9 @@ impl Client {
     }
 
     async fn update(&mut self, session: &Session, nonce: u64, update: Update) -> Result<(), End> {
-        let held = self.held.clone();
+        let (held, jwks) = (self.held.clone(), self.jwks.clone());
         // Compiling the keys of many apps takes long enough to hold up a thread that serves others.
-        let applied = tokio::task::spawn_blocking(move || Held::apply(held.as_ref(), update));
+        let applied = tokio::task::spawn_blocking(move || Held::apply(held.as_ref(), update, &jwks));
         let next = applied.await.map_err(|e| Status::internal(format!("applying an update: {e}")))??;
         let unchanged = self.held.as_ref().is_some_and(|held| held.same_configuration(&next));
         if !unchanged {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use realtime_auth::App;
+use realtime_auth::{App, JwksCache};
 use realtime_proto::generated::discovery as wire;
 use realtime_proto::{AppConfig, AppId, Settings};
 use serde_json::Value;
@@ -54,14 +54,15 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// What follows from `update` on what is held (`None`: nothing).
+    /// What follows from `update` on what is held (`None`: nothing). Key sets that stay in use stay as they are,
+    /// because what was held is let go after the new is there.
     ///
     /// # Errors
     /// The update does not follow on what is held; nothing changes.
-    pub(crate) fn apply(held: Option<&Self>, update: Update) -> Result<Self, Violation> {
+    pub(crate) fn apply(held: Option<&Self>, update: Update, jwks: &JwksCache) -> Result<Self, Violation> {
         match update {
-            Update::Full { revision, resources } => Self::replace(held, revision, resources),
-            Update::Delta(delta) => held.ok_or(Violation::NothingToChange)?.change(delta),
+            Update::Full { revision, resources } => Self::replace(held, revision, resources, jwks),
+            Update::Delta(delta) => held.ok_or(Violation::NothingToChange)?.change(delta, jwks),
         }
     }
 
@@ -69,6 +70,7 @@ impl Held {
         held: Option<&Self>,
         revision: wire::Revision,
         resources: Vec<wire::Resource>,
+        jwks: &JwksCache,
     ) -> Result<Self, Violation> {
         // A replica behind us must wait, never send older; another store's numbers mean nothing here.
         if held.is_some_and(|h| {
@@ -85,12 +87,12 @@ impl Held {
             next.snapshot.settings = Arc::default();
         }
         for resource in resources {
-            next.put(resource);
+            next.put(resource, jwks);
         }
         Ok(next.finish(revision))
     }
 
-    fn change(&self, delta: wire::Delta) -> Result<Self, Violation> {
+    fn change(&self, delta: wire::Delta, jwks: &JwksCache) -> Result<Self, Violation> {
         let revision = delta.revision.ok_or(Violation::NoRevision)?;
         if revision.store_id != self.snapshot.store_id {
             return Err(Violation::OtherStore);
@@ -100,7 +102,7 @@ impl Held {
         }
         let mut next = Next::on(Some(self));
         for resource in delta.changed {
-            next.put(resource);
+            next.put(resource, jwks);
         }
         for removed in delta.removed {
             next.remove(removed);
@@ -140,10 +142,10 @@ impl Next {
         Held { snapshot: Arc::new(self.snapshot), rejections: self.rejections }
     }
 
-    fn put(&mut self, resource: wire::Resource) {
+    fn put(&mut self, resource: wire::Resource, jwks: &JwksCache) {
         match resource.kind {
             Some(ResourceKind::App(app)) => {
-                let verdict = accept_app(&mut self.snapshot.apps, &app);
+                let verdict = accept_app(&mut self.snapshot.apps, &app, jwks);
                 self.note(app.app_id, verdict);
             }
             Some(ResourceKind::Settings(settings)) => {
@@ -190,7 +192,11 @@ fn app_id_of(resource: &wire::Resource) -> Option<&str> {
     }
 }
 
-fn accept_app(apps: &mut HashMap<AppId, Arc<App>>, document: &wire::App) -> Result<(), String> {
+fn accept_app(
+    apps: &mut HashMap<AppId, Arc<App>>,
+    document: &wire::App,
+    jwks: &JwksCache,
+) -> Result<(), String> {
     let config = AppConfig::from_stored(&parse(&document.document_json)?).map_err(|e| e.to_string())?;
     if config.app_id.as_str() != document.app_id {
         return Err("appId: differs from the id of the resource".into());
@@ -200,7 +206,7 @@ fn accept_app(apps: &mut HashMap<AppId, Arc<App>>, document: &wire::App) -> Resu
         return Ok(());
     }
     let id = config.app_id.clone();
-    let app = App::compile(config, document.version).map_err(|e| e.to_string())?;
+    let app = App::compile(config, document.version, jwks).map_err(|e| e.to_string())?;
     apps.insert(id, Arc::new(app));
     Ok(())
 }

@@ -17,7 +17,7 @@ mod usage;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use realtime_auth::App;
+use realtime_auth::{App, JwksCache};
 use realtime_proto::generated::discovery::{Member, Role};
 use realtime_proto::{AppId, NodePrefix, Settings};
 use tokio::sync::{mpsc, watch};
@@ -105,9 +105,10 @@ impl Drop for TaskGuard {
     }
 }
 
-/// Starts the client task on `channel`, under a new random incarnation. Must be called on a tokio runtime.
+/// Starts the client task on `channel`, under a new random incarnation; applications are compiled with `jwks`.
+/// Must be called on a tokio runtime.
 #[must_use]
-pub fn start(channel: tonic::transport::Channel, registration: Registration) -> Discovery {
+pub fn start(channel: tonic::transport::Channel, registration: Registration, jwks: JwksCache) -> Discovery {
     let (snapshots_in, snapshots) = watch::channel(None);
     let (prefix_in, prefix) = watch::channel(None);
     let (superseded_in, superseded) = watch::channel(false);
@@ -122,7 +123,7 @@ pub fn start(channel: tonic::transport::Channel, registration: Registration) -> 
         report: report_out,
         usage: usage_outlets,
     };
-    let task = tokio::spawn(client::Client::new(channel, registration, outlets).run());
+    let task = tokio::spawn(client::Client::new(channel, registration, jwks, outlets).run());
     let guard = TaskGuard(task.abort_handle());
     Discovery { snapshots, prefix, commands, report, usage, superseded, guard }
 }

@@ -312,7 +312,8 @@ async fn dropping_the_client_ends_its_stream() {
 async fn a_gateway_needs_no_prefix() {
     let mut server = ControlPlane::start().await;
     let registration = realtime_discovery::Registration { role: wire::Role::Gateway, ..registration() };
-    let discovery = realtime_discovery::start(server.channel(), registration);
+    let discovery =
+        realtime_discovery::start(server.channel(), registration, realtime_auth::JwksCache::offline());
     let (hello, stream) = server.accept().await;
     assert_eq!(hello.role(), wire::Role::Gateway);
     let mut stream = stream.register("").await;

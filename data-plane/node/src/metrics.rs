@@ -2,9 +2,13 @@
 //!
 //! Never here: counting. The figures are read where they are kept, when a scraper asks.
 
+mod key_sets;
+
 use std::fmt::Write as _;
 
 use realtime_auth::GateStats;
+
+pub use key_sets::{KEY_SET_METRICS, render_key_sets};
 
 /// How a metric moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

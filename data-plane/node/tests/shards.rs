@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use realtime_auth::{App, Identity};
+use realtime_auth::{App, Identity, JwksCache};
 use realtime_data_plane::{Arrival, Publication, Shards, ShardsConfig, Target};
 use realtime_discovery::Snapshot;
 use realtime_proto::{AppConfig, NodePrefix, PatternSet, PermissionCase, Permissions, Settings};
@@ -54,7 +54,7 @@ impl Node {
             None => AppConfig::create(&document, now),
         };
         let config = config.expect("a configuration");
-        let app = Arc::new(App::compile(config.clone(), 1).expect("keys"));
+        let app = Arc::new(App::compile(config.clone(), 1, &JwksCache::offline()).expect("keys"));
         self.snapshot.apps = HashMap::from([(config.app_id, app)]);
         self.shards.configure(&self.snapshot);
     }

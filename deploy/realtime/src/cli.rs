@@ -142,6 +142,9 @@ pub(crate) struct ServeArgs {
     /// Allow gRPC without TLS on an address that other machines reach
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) insecure_cluster: Option<String>,
+    /// Allow key sets (JWKS) over plain HTTP and from addresses that are not public
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) allow_insecure_jwks: Option<String>,
     /// Create the application "demo" and print a token and commands to try
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) demo: Option<String>,

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use realtime_auth::{App, Caller};
+use realtime_auth::{App, Caller, JwksCache};
 use realtime_discovery::Snapshot;
 use realtime_proto::generated::admin::apps_server::Apps;
 use realtime_proto::generated::admin::settings_server::Settings;
@@ -159,7 +159,7 @@ impl Store {
         let id = config.app_id.clone();
         let answer = document(&config, version);
         self.apps.lock().unwrap().insert(id.to_string(), (config.clone(), version));
-        let app = Arc::new(App::compile(config, version).unwrap());
+        let app = Arc::new(App::compile(config, version, &JwksCache::offline()).unwrap());
         self.change(|apps| {
             apps.insert(id, app);
         });

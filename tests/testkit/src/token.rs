@@ -135,6 +135,48 @@ impl Signer {
         pem("PUBLIC KEY", der.as_ref())
     }
 
+    /// The public key as a JWK (RFC 7517), with `alg` and `use`, and with a `kid` where one is given.
+    ///
+    /// # Panics
+    /// For an HMAC secret, which has no public key.
+    #[must_use]
+    pub fn jwk(&self, kid: Option<&str>) -> Value {
+        let text = |bytes: &[u8]| json!(BASE64_URL_SAFE_NO_PAD.encode(bytes));
+        let mut jwk = match &self.key {
+            Key::Hmac(_) => panic!("a secret is no public key"),
+            Key::Ecdsa(pair) => {
+                let (x, y) = pair.public_key().as_ref()[1..].split_at(pair.public_key().as_ref().len() / 2);
+                let curve = match self.algorithm {
+                    Algorithm::ES384 => "P-384",
+                    Algorithm::ES512 => "P-521",
+                    _ => "P-256",
+                };
+                json!({"kty": "EC", "crv": curve, "x": text(x), "y": text(y)})
+            }
+            Key::Ed25519(pair) => {
+                json!({"kty": "OKP", "crv": "Ed25519", "x": text(pair.public_key().as_ref())})
+            }
+            Key::Rsa(pair) => {
+                let key = pair.public_key();
+                let (n, e) = (key.modulus(), key.exponent());
+                let (n, e) = (n.big_endian_without_leading_zero(), e.big_endian_without_leading_zero());
+                json!({"kty": "RSA", "n": text(n), "e": text(e)})
+            }
+        };
+        jwk["alg"] = json!(self.algorithm());
+        jwk["use"] = json!("sig");
+        if let Some(kid) = kid {
+            jwk["kid"] = json!(kid);
+        }
+        jwk
+    }
+
+    /// A token with a key id.
+    #[must_use]
+    pub fn sign_with_kid(&self, kid: &str, claims: &Value) -> String {
+        self.sign_with_header(&json!({"alg": self.algorithm(), "typ": "JWT", "kid": kid}), claims)
+    }
+
     /// `authKey` or `adminKey` of an app whose tokens this key signs.
     #[must_use]
     pub fn key_config(&self) -> Value {

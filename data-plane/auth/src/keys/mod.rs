@@ -12,7 +12,9 @@ use aws_lc_rs::signature::ParsedPublicKey;
 use realtime_proto::app::{Algorithm, KeySource};
 
 use crate::algorithm;
+use crate::jwks::JwksCache;
 
+pub(crate) mod kind;
 mod raw;
 mod small_order;
 
@@ -27,6 +29,9 @@ pub trait Keys: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the source cannot say which keys there are.
     async fn find(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<Arc<[VerifyingKey]>, KeysError>;
+
+    /// Which keys [`Self::find`] chooses from: a number that changes, and never comes back, when they change.
+    fn generation(&self) -> u64;
 }
 
 /// Why a source has no answer.
@@ -35,6 +40,12 @@ pub enum KeysError {
     /// The set behind a URL was never fetched; later it may be.
     #[error("the key set has not been fetched yet")]
     NotFetched,
+    /// The set that is held has no key with the token's id, and a newer one cannot be had at present.
+    #[error("the key set that is held has no key with the token's id, and fetching it anew fails")]
+    Outdated,
+    /// Too many callers wait for the set already.
+    #[error("too many callers are waiting for the key set")]
+    Crowded,
     /// This process may not have the secret.
     #[error("tokens of this kind are not verified here")]
     Withheld,
@@ -79,35 +90,55 @@ impl fmt::Debug for VerifyingKey {
 }
 
 /// Compiles a configured source. The error says what is wrong with its `key`.
-pub(crate) fn compile(source: &KeySource, algorithms: &[Algorithm]) -> Result<Arc<dyn Keys>, String> {
+pub(crate) fn compile(
+    source: &KeySource,
+    algorithms: &[Algorithm],
+    jwks: &JwksCache,
+) -> Result<Arc<dyn Keys>, String> {
     Ok(match source {
-        KeySource::Pem(text) => Arc::new(Fixed::new(raw::from_pem(text, algorithms)?)),
-        KeySource::Hmac(secret) => Arc::new(Fixed::new(raw::from_secret(secret.expose(), algorithms)?)),
+        KeySource::Pem(text) => Arc::new(Fixed(ByAlgorithm::new(&raw::from_pem(text, algorithms)?))),
+        KeySource::Hmac(secret) => {
+            Arc::new(Fixed(ByAlgorithm::new(&raw::from_secret(secret.expose(), algorithms)?)))
+        }
         KeySource::Withheld => Arc::new(Absent(KeysError::Withheld)),
-        KeySource::Jwks { .. } => Arc::new(Absent(KeysError::NotFetched)),
+        KeySource::Jwks { uri } => match jwks.open(uri) {
+            Some(keys) => keys,
+            None => Arc::new(Absent(KeysError::NotFetched)),
+        },
     })
+}
+
+/// Keys by the algorithm that each serves, the first [`MAX_KEYS`] for each.
+#[derive(Debug, Default)]
+pub(crate) struct ByAlgorithm(Vec<(Algorithm, Arc<[VerifyingKey]>)>);
+
+impl ByAlgorithm {
+    pub(crate) fn new<'k>(keys: impl IntoIterator<Item = &'k VerifyingKey> + Clone) -> Self {
+        let of = |algorithm| -> Arc<[VerifyingKey]> {
+            let fitting = keys.clone().into_iter().filter(|key| key.algorithm == algorithm);
+            fitting.take(MAX_KEYS).cloned().collect()
+        };
+        Self(algorithm::ALL.into_iter().map(|a| (a, of(a))).filter(|(_, keys)| !keys.is_empty()).collect())
+    }
+
+    pub(crate) fn find(&self, algorithm: Algorithm) -> Arc<[VerifyingKey]> {
+        let found = self.0.iter().find(|(a, _)| *a == algorithm);
+        found.map_or_else(|| Arc::from([]), |(_, keys)| Arc::clone(keys))
+    }
 }
 
 /// Keys that stand in the configuration. They have no ids: a token's `kid` selects nothing.
 #[derive(Debug)]
-struct Fixed {
-    by_algorithm: Vec<(Algorithm, Arc<[VerifyingKey]>)>,
-}
-
-impl Fixed {
-    fn new(keys: Vec<VerifyingKey>) -> Self {
-        let of = |algorithm| keys.iter().filter(|k| k.algorithm == algorithm).cloned().collect::<Arc<[_]>>();
-        let by_algorithm =
-            algorithm::ALL.into_iter().map(|a| (a, of(a))).filter(|(_, keys)| !keys.is_empty()).collect();
-        Self { by_algorithm }
-    }
-}
+struct Fixed(ByAlgorithm);
 
 #[async_trait]
 impl Keys for Fixed {
     async fn find(&self, algorithm: Algorithm, _kid: Option<&str>) -> Result<Arc<[VerifyingKey]>, KeysError> {
-        let found = self.by_algorithm.iter().find(|(a, _)| *a == algorithm);
-        Ok(found.map_or_else(|| Arc::from([]), |(_, keys)| Arc::clone(keys)))
+        Ok(self.0.find(algorithm))
+    }
+
+    fn generation(&self) -> u64 {
+        0
     }
 }
 
@@ -119,5 +150,9 @@ struct Absent(KeysError);
 impl Keys for Absent {
     async fn find(&self, _: Algorithm, _: Option<&str>) -> Result<Arc<[VerifyingKey]>, KeysError> {
         Err(self.0)
+    }
+
+    fn generation(&self) -> u64 {
+        0
     }
 }

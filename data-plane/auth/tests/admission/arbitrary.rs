@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
-use realtime_auth::{App, OperatorTokens, bearer, issue};
+use realtime_auth::{App, JwksCache, OperatorTokens, bearer, issue};
 use realtime_proto::ErrorCode;
 use realtime_proto::app::Algorithm;
 use serde_json::json;
@@ -102,7 +102,7 @@ proptest! {
             let mut config = config(json!({}));
             config.auth_key.source = realtime_proto::app::KeySource::Pem(pem.clone());
             config.auth_key.algorithms = ALGORITHMS.to_vec();
-            prop_assert!(App::compile(config, 1).is_err());
+            prop_assert!(App::compile(config, 1, &JwksCache::offline()).is_err());
             let signed = issue::sign(Algorithm::ES512, &pem, "{}", None);
             prop_assert!(signed.is_err());
         }

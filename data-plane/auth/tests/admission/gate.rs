@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use realtime_auth::{App, Caller, OperatorTokens, issue};
+use realtime_auth::{App, Caller, JwksCache, OperatorTokens, issue};
 use realtime_proto::app::{Algorithm, KeySource};
 use realtime_proto::{ApiError, ErrorCode};
 use serde_json::json;
@@ -165,6 +165,6 @@ fn a_key_set_that_was_never_fetched_is_a_missing_dependency() {
 fn a_withheld_secret_verifies_nothing() {
     let mut config = config(json!({}));
     config.auth_key.source = KeySource::Withheld;
-    let app = Arc::new(App::compile(config, 1).unwrap());
+    let app = Arc::new(App::compile(config, 1, &JwksCache::offline()).unwrap());
     assert_eq!(admit(&app, &token(&json!({}))).unwrap_err().code, ErrorCode::Unauthenticated);
 }

@@ -1,6 +1,6 @@
 //! Which keys a configuration may hold, and what is said of the others.
 
-use realtime_auth::{App, issue};
+use realtime_auth::{App, JwksCache, issue};
 use realtime_proto::app::{Algorithm, KeySource, Secret};
 use serde_json::json;
 
@@ -18,7 +18,7 @@ fn compile(source: KeySource, algorithms: &[Algorithm]) -> Option<String> {
     let mut swapped = config.clone();
     std::mem::swap(&mut swapped.auth_key, &mut swapped.admin_key);
     let error = |config, field| {
-        let errors = App::compile(config, 1).err()?;
+        let errors = App::compile(config, 1, &JwksCache::offline()).err()?;
         let [error] = &errors.0[..] else { panic!("{errors}") };
         assert_eq!(error.field, field);
         Some(error.message.clone())
@@ -153,13 +153,14 @@ fn both_keys_are_reported_at_once() {
     let mut config = config(json!({}));
     config.auth_key.source = KeySource::Pem("x".into());
     config.admin_key.source = KeySource::Pem("x".into());
-    let fields: Vec<_> = App::compile(config, 1).unwrap_err().0.into_iter().map(|e| e.field).collect();
+    let fields: Vec<_> =
+        App::compile(config, 1, &JwksCache::offline()).unwrap_err().0.into_iter().map(|e| e.field).collect();
     assert_eq!(fields, ["authKey.key", "adminKey.key"]);
 }
 
 #[test]
 fn debug_output_shows_no_secret() {
-    let app = App::compile(config(json!({})), 1).unwrap();
+    let app = App::compile(config(json!({})), 1, &JwksCache::offline()).unwrap();
     let shown = format!("{app:?} {:?}", issue::generate(Algorithm::HS256));
     assert!(shown.contains("VerifyingKey(HS256)"));
     assert!(!shown.contains(SECRET));

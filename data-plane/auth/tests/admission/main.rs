@@ -7,6 +7,7 @@ mod authorization;
 mod claims;
 mod gate;
 mod golden;
+mod jwks;
 mod keys;
 mod signatures;
 mod support;

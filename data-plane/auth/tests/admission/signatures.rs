@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use realtime_auth::{App, issue};
+use realtime_auth::{App, JwksCache, issue};
 use realtime_proto::ErrorCode;
 use realtime_proto::app::Algorithm;
 use serde_json::json;
@@ -104,7 +104,7 @@ fn a_pem_never_verifies_an_hmac_even_where_the_configuration_lists_both() {
     let pair = issue::generate(Algorithm::ES256);
     let mut config = config(json!({"authKey": raw(Algorithm::ES256, &pair.public_pem)}));
     config.auth_key.algorithms = vec![Algorithm::HS256, Algorithm::ES256];
-    let app = App::compile(config, 1).unwrap().into();
+    let app = App::compile(config, 1, &JwksCache::offline()).unwrap().into();
     let forged = issue::sign(Algorithm::HS256, &pair.public_pem, CLAIMS, None).unwrap();
     let error = admit(&app, &forged).unwrap_err();
     assert_eq!(error.detail, "no key of the application fits the token's algorithm and key id");

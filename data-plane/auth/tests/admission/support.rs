@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use realtime_auth::{App, Caller, Gate, GateConfig, Identity, OperatorTokens, issue};
+use realtime_auth::{App, Caller, Gate, GateConfig, Identity, JwksCache, OperatorTokens, issue};
 use realtime_proto::app::Algorithm;
 use realtime_proto::{ApiError, AppConfig};
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ pub(crate) fn config(extra: Value) -> AppConfig {
 
 /// The compiled application.
 pub(crate) fn app(extra: Value) -> Arc<App> {
-    Arc::new(App::compile(config(extra), 1).unwrap())
+    Arc::new(App::compile(config(extra), 1, &JwksCache::offline()).unwrap())
 }
 
 /// An application whose clients use one raw key.

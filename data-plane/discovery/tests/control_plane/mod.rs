@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use realtime_auth::JwksCache;
 use realtime_discovery::{Discovery, Registration};
 use realtime_proto::generated::discovery as wire;
 use realtime_proto::{AppConfig, Settings};
@@ -76,7 +77,7 @@ impl ControlPlane {
     }
 
     pub(crate) fn client(&self) -> Discovery {
-        realtime_discovery::start(self.channel(), registration())
+        realtime_discovery::start(self.channel(), registration(), JwksCache::offline())
     }
 
     /// The next stream and its hello.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use realtime_auth::{App, Gate, GateConfig, OperatorTokens, issue};
+use realtime_auth::{App, Gate, GateConfig, JwksCache, OperatorTokens, issue};
 use realtime_data_plane::front_door::HttpConnections;
 use realtime_data_plane::{Fallback, FrontDoor, FrontDoorLimits, Shards, ShardsConfig};
 use realtime_discovery::Snapshot;
@@ -68,7 +68,7 @@ fn snapshot(held: Option<&Snapshot>, apps: &[Value], settings: &Value) -> Arc<Sn
             None => AppConfig::create(document, now),
         };
         let config = config.expect("a configuration");
-        (config.app_id.clone(), Arc::new(App::compile(config, 1).expect("keys")))
+        (config.app_id.clone(), Arc::new(App::compile(config, 1, &JwksCache::offline()).expect("keys")))
     };
     let apps: HashMap<_, _> = apps.iter().map(compile).collect();
     let settings = Arc::new(Settings::parse(settings).expect("settings"));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use realtime_auth::{Gate, GateConfig, OperatorTokens};
+use realtime_auth::{Gate, GateConfig, JwksCache, OperatorTokens};
 use realtime_control_plane::{ControlPlane, ControlPlaneConfig};
 use realtime_data_plane::metrics::{self, Gauges};
 use realtime_data_plane::{AdminListener, FrontDoor, PubSubService};
@@ -56,7 +56,7 @@ impl App {
             ready::remove(path);
         }
         let (mut tasks, mut backbone) = (Tasks::new(), Tasks::new());
-        let gate = Arc::new(gate());
+        let gate = Arc::new(gate(JwksCache::new(config.allow_insecure_jwks)));
         // First of all, because it tells whether the data directory is ours alone.
         let control = ControlPlane::open(ControlPlaneConfig::new(&config.data_dir), Arc::clone(&gate))
             .await
@@ -74,7 +74,7 @@ impl App {
             listen: listeners.addresses.listen.to_string(),
             peer: String::new(),
         };
-        let discovery = realtime_discovery::start(channel, registration);
+        let discovery = realtime_discovery::start(channel, registration, gate.jwks().clone());
         let node = Node::start(discovery, config.shards, config.drain, &mut tasks, &mut backbone).await?;
         let demo = config.demo.then(|| Demo::new(&config.data_dir, operators.token_file.as_deref()));
         let ServeConfig { drain, ready_file, .. } = config;
@@ -183,10 +183,10 @@ impl App {
     }
 }
 
-fn gate() -> Gate {
+fn gate(jwks: JwksCache) -> Gate {
     let verifier_threads = std::thread::available_parallelism().map_or(1, usize::from);
     let sizes = GateConfig { verifier_threads, verifier_queue: VERIFIER_QUEUE, token_cache: TOKEN_CACHE };
-    Gate::new(sizes, OperatorTokens::default())
+    Gate::new(sizes, OperatorTokens::default()).with_jwks(jwks)
 }
 
 /// Serves discovery inside the process; the channel to it.
@@ -228,7 +228,7 @@ fn admin_listener(node: &Node, door: &FrontDoor, gate: &Arc<Gate>) -> AdminListe
         };
         let mut counters = shards.counters();
         counters.extend(metrics::gate_counters(&gate.stats()));
-        metrics::render(&gauges, &counters)
+        metrics::render(&gauges, &counters) + &metrics::render_key_sets(&gate.jwks().stats())
     };
     AdminListener::new(ready, text)
 }

@@ -23,6 +23,8 @@ pub(super) struct ServeConfig {
     pub(super) operators: OperatorSource,
     pub(super) drain: Duration,
     pub(super) ready_file: Option<PathBuf>,
+    /// Key sets over plain HTTP and from addresses that are not public.
+    pub(super) allow_insecure_jwks: bool,
     pub(super) demo: bool,
 }
 
@@ -64,6 +66,7 @@ impl ServeConfig {
             r.value("drain-seconds", args.drain_seconds.as_ref(), defaults::DRAIN_SECONDS, parse::seconds);
         let ready_file = r.text("ready-file", args.ready_file.as_ref());
         let insecure = r.switch("insecure-cluster", args.insecure_cluster.as_ref());
+        let allow_insecure_jwks = r.switch("allow-insecure-jwks", args.allow_insecure_jwks.as_ref());
         let demo = r.switch("demo", args.demo.as_ref());
         // Operator tokens pass over this port, and it has no TLS. The public port is another matter: browsers
         // reach it, and TLS in front of it is usual.
@@ -101,6 +104,7 @@ impl ServeConfig {
             operators: operators?,
             drain: drain?,
             ready_file: ready_file?.map(PathBuf::from),
+            allow_insecure_jwks: allow_insecure_jwks?,
             demo: demo?,
         })
     }
@@ -122,7 +126,8 @@ mod tests {
         assert_eq!(config.admin_listen.unwrap().to_string(), "127.0.0.1:9090");
         assert_eq!(config.data_dir, PathBuf::from("./realtime-data"));
         assert_eq!(config.drain, Duration::from_secs(30));
-        assert!(matches!(config.operators, OperatorSource::DataDir) && !config.demo);
+        assert!(matches!(config.operators, OperatorSource::DataDir));
+        assert!(!config.demo && !config.allow_insecure_jwks);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use realtime_auth::{App, Gate, GateConfig, OperatorTokens};
+use realtime_auth::{App, Gate, GateConfig, JwksCache, OperatorTokens};
 use realtime_differential::{Oracle, node, python};
 use realtime_proto::app::Algorithm;
 use realtime_proto::{AppConfig, ErrorCode, FieldErrors};
@@ -64,7 +64,7 @@ pub(crate) fn app(auth_key: &Value) -> Result<Arc<App>, FieldErrors> {
     let admin = raw(&[Algorithm::HS256], "another secret");
     let document = json!({"appId": "test", "name": "test", "authKey": auth_key, "adminKey": admin});
     let config = AppConfig::create(&document, "2027-01-15T08:00:00.000Z")?;
-    App::compile(config, 1).map(Arc::new)
+    App::compile(config, 1, &JwksCache::offline()).map(Arc::new)
 }
 
 /// An application whose clients use one key with one algorithm.
