@@ -20,6 +20,7 @@ mod http_limits;
 mod http_order;
 mod http_publish;
 mod inbound;
+mod jwks;
 mod keys;
 mod lifecycle;
 mod limits;
