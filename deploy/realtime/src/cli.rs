@@ -255,7 +255,7 @@ pub(crate) enum AppsCommand {
     /// Create or replace applications as a file says
     ///
     /// The file holds one application, or a list of them: JSON, or TOML if its name ends in ".toml" (several
-    /// applications as [[apps]]). It is checked on this machine first, then the differences from what the server has
+    /// applications as `[[apps]]`). It is checked on this machine first, then the differences from what the server has
     /// are shown, without secrets, and then they are applied, each only if nobody else has changed the application
     /// meanwhile. Applying the same file again changes nothing. Applications that the file does not name stay.
     ///

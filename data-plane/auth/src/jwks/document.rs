@@ -107,7 +107,7 @@ impl KeySet {
     pub fn parse(document: &[u8]) -> Result<Self, NotAKeySet> {
         // The text first: the JSON reader does not look at what it skips.
         let text = std::str::from_utf8(document).map_err(|_| NotAKeySet)?;
-        let document: Document<'_> = serde_json::from_str(text).map_err(|_| NotAKeySet)?;
+        let document: Document<'_> = object(text).ok_or(NotAKeySet)?;
         let mut ignored = Ignored::default();
         let mut usable: Vec<Usable> = Vec::new();
         for text in document.keys {
@@ -193,8 +193,13 @@ impl fmt::Debug for KeySet {
     }
 }
 
+/// Reads a JSON object: an array of its values in their order, which serde takes as well, is none.
+fn object<'t, T: Deserialize<'t>>(text: &'t str) -> Option<T> {
+    text.trim_ascii_start().starts_with('{').then(|| serde_json::from_str(text).ok())?
+}
+
 fn read(text: &RawValue) -> Result<Usable, Skip> {
-    let jwk: Jwk = serde_json::from_str(text.get()).map_err(|_| Skip::Malformed)?;
+    let jwk: Jwk = object(text.get()).ok_or(Skip::Malformed)?;
     let other_use = jwk.purpose.as_deref().is_some_and(|purpose| purpose != "sig");
     let other_operations = jwk.key_ops.as_ref().is_some_and(|ops| !ops.iter().any(|op| op == "verify"));
     if other_use || other_operations {

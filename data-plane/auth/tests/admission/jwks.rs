@@ -104,12 +104,13 @@ fn what_is_no_key_for_signatures_is_passed_over_and_spoils_nothing() {
         json!({"kty": "EC", "crv": "P-256", "y": ED25519}),
         json!({"kty": "RSA", "n": "AQAB", "e": "AQAB"}),
     ];
-    let mut keys = vec![json!("text"), json!(7), json!(null), json!([]), json!({}), good];
+    let values = json!(["OKP", "sig", null, null, "values", "Ed25519", ED25519, null, null, null, null]);
+    let mut keys = vec![json!("text"), json!(7), json!(null), json!([]), json!({}), values, good];
     keys.extend(purpose.iter().chain(&kind).chain(&malformed).map(|more| ed25519(more.clone())));
     let ignored = Ignored {
         purpose: purpose.len() as u64,
         kind: kind.len() as u64,
-        malformed: malformed.len() as u64 + 5,
+        malformed: malformed.len() as u64 + 6,
         surplus: 0,
     };
     let set = set(&keys);
@@ -122,9 +123,18 @@ fn what_is_no_key_for_signatures_is_passed_over_and_spoils_nothing() {
 
 #[test]
 fn what_is_no_key_set_is_refused_as_a_whole() {
-    for document in
-        ["", "null", "[]", "{}", "{\"keys\":7}", "{\"keys\":{}}", "{\"keys\":[]", "<html>", "\u{feff}{}"]
-    {
+    for document in [
+        "",
+        "null",
+        "[]",
+        "{}",
+        "[[]]",
+        "{\"keys\":7}",
+        "{\"keys\":{}}",
+        "{\"keys\":[]",
+        "<html>",
+        "\u{feff}{}",
+    ] {
         assert!(KeySet::parse(document.as_bytes()).is_err(), "{document}");
     }
     assert!(KeySet::parse(b"{\"keys\":[],\"more\":1}").unwrap().is_empty());

@@ -56,6 +56,11 @@ impl App {
             ready::remove(path);
         }
         let (mut tasks, mut backbone) = (Tasks::new(), Tasks::new());
+        if config.allow_insecure_jwks {
+            tracing::warn!(
+                "--allow-insecure-jwks: key sets are fetched over plain HTTP and from any address too"
+            );
+        }
         let gate = Arc::new(gate(JwksCache::new(config.allow_insecure_jwks)));
         // First of all, because it tells whether the data directory is ours alone.
         let control = ControlPlane::open(ControlPlaneConfig::new(&config.data_dir), Arc::clone(&gate))
