@@ -1,6 +1,7 @@
-//! Source address lists (protocol.md 5) and the walk past trusted proxies.
+//! Source address lists (protocol.md 5), the walk past trusted proxies, and the PROXY protocol's header.
 
 mod forwarded;
+mod proxy_header;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,6 +10,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::field::FieldErrors;
 
 pub use forwarded::client_address;
+pub use proxy_header::{BadProxyHeader, ProxyHeader};
 
 /// Entries of one list. Each is looked at for every new connection.
 pub const MAX_ADDRESSES: usize = 1000;

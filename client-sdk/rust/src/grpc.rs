@@ -15,7 +15,7 @@ use serde_json::Value;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
 /// A server that does not take a connection in this time is taken for unreachable.
@@ -59,17 +59,19 @@ impl Channel {
     /// # Errors
     /// `invalid_request` for a malformed address or token, `unavailable` when the server cannot be reached.
     pub async fn connect(server: &str, token: Option<&str>) -> Result<Self, ApiError> {
-        Self::connect_within(server, token, CALL_TIMEOUT).await
+        Self::connect_within(server, token, CALL_TIMEOUT, None).await
     }
 
-    /// The same; connecting (at most 10 s) and each call may take this long.
+    /// The same; connecting (at most 10 s) and each call may take this long, and an `https` server's certificate must
+    /// come from this CA (PEM) where one is given, in place of those that browsers trust.
     ///
     /// # Errors
-    /// As [`Self::connect`].
+    /// As [`Self::connect`]; `invalid_request` for a CA that cannot be read.
     pub async fn connect_within(
         server: &str,
         token: Option<&str>,
         timeout: Duration,
+        ca: Option<&[u8]>,
     ) -> Result<Self, ApiError> {
         let malformed = || {
             ApiError::new(
@@ -80,9 +82,15 @@ impl Channel {
         let endpoint = Endpoint::from_shared(server.to_owned()).map_err(|_| malformed())?;
         let endpoint = match endpoint.uri().scheme_str() {
             Some("http") => endpoint,
-            Some("https") => endpoint
-                .tls_config(ClientTlsConfig::new().with_webpki_roots())
-                .map_err(|e| ApiError::new(ErrorCode::Internal, format!("TLS: {e}")))?,
+            Some("https") => {
+                let tls = ClientTlsConfig::new();
+                let tls = match ca {
+                    Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
+                    None => tls.with_webpki_roots(),
+                };
+                let bad = |e| ApiError::new(ErrorCode::InvalidRequest, format!("TLS: {}", innermost(&e)));
+                endpoint.tls_config(tls).map_err(bad)?
+            }
             _ => return Err(malformed()),
         };
         let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT.min(timeout)).timeout(timeout);

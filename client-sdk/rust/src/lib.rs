@@ -28,6 +28,6 @@ pub mod ws;
 pub use grpc::{AdminClient, App, Channel, Document, PubSubClient};
 pub use realtime_proto::{ApiError, AppId, ConnectionId, ErrorCode};
 pub use ws::{
-    BadUrl, Client, Dial, Dialing, Event, Events, Message, Options, Outgoing, Refusal, Retry, SendError,
-    Stream, TokenError, TokenSource,
+    BadCa, BadUrl, Client, Dial, Dialing, Event, Events, Message, Options, Outgoing, Refusal, Retry,
+    SendError, Stream, TokenError, TokenSource,
 };

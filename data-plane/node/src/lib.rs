@@ -11,6 +11,7 @@ pub mod front_door;
 pub mod metrics;
 pub mod pubsub;
 pub mod shards;
+pub mod tls;
 pub mod usage;
 
 pub use admin_listener::AdminListener;
@@ -18,5 +19,6 @@ pub use front_door::{Fallback, FrontDoor, FrontDoorLimits};
 pub use operation::{Arrival, ConnectionInfo, Publication, Receipt, Target};
 pub use pubsub::PubSubService;
 pub use runtime::AppRuntime;
+pub use shard::stream::Stream;
 pub use shards::{Shards, ShardsConfig};
 pub use usage::{UsageLedger, UsageReporter};

@@ -41,6 +41,17 @@ pub struct Gauges {
     pub revision: u64,
     /// Takes no new sessions.
     pub draining: bool,
+    /// The public port's certificate; `None`: no TLS.
+    pub tls: Option<CertificateGauges>,
+}
+
+/// A certificate that is read again when its files change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CertificateGauges {
+    /// Seconds until it expires; 0 when it has.
+    pub expires_in: u64,
+    /// Changed files that could not be used.
+    pub reload_failures: u64,
 }
 
 const SESSIONS: &str = "realtime_sessions";
@@ -51,6 +62,11 @@ const BUILD_INFO: &str = "realtime_build_info";
 const TOKENS_CACHED: &str = "realtime_tokens_cached_total";
 const TOKENS_VERIFIED: &str = "realtime_tokens_verified_total";
 const TOKENS_REJECTED: &str = "realtime_tokens_rejected_total";
+pub(crate) const TLS_HANDSHAKES: &str = "realtime_tls_handshakes_total";
+pub(crate) const TLS_FAILURES: &str = "realtime_tls_handshake_failures_total";
+pub(crate) const PROXY_REFUSALS: &str = "realtime_proxy_protocol_refusals_total";
+const TLS_EXPIRES: &str = "realtime_tls_certificate_expires_in_seconds";
+const TLS_RELOAD_FAILURES: &str = "realtime_tls_reload_failures_total";
 const VERIFIER_FULL: &str = "realtime_verifier_queue_full_total";
 const VERIFIER_QUEUE: &str = "realtime_verifier_queue";
 pub(crate) const INBOX_PUBLISHES: &str = "realtime_inbox_publishes";
@@ -95,6 +111,14 @@ pub const NODE_METRICS: &[Metric] = &[
         "realtime_stalled_turns_total",
         "Turns that read nothing because another shard's inbox was full.",
     ),
+    counter(TLS_HANDSHAKES, "TLS handshakes on the public port that were completed."),
+    counter(TLS_FAILURES, "TLS handshakes on the public port that failed, took too long or were no TLS."),
+    counter(PROXY_REFUSALS, "Connections without the PROXY protocol's header that they must begin with."),
+    gauge(TLS_EXPIRES, "Seconds until the TLS certificate in use expires; 0 when it has."),
+    counter(
+        TLS_RELOAD_FAILURES,
+        "Changed certificate files that could not be used; the old certificate stays.",
+    ),
     counter(TOKENS_CACHED, "Tokens admitted from memory."),
     counter(TOKENS_VERIFIED, "Tokens admitted after a signature check."),
     counter(TOKENS_REJECTED, "Tokens whose signature did not verify."),
@@ -129,6 +153,8 @@ pub fn render(gauges: &Gauges, counters: &[(&'static str, u64)]) -> String {
             HTTP_CONNECTIONS => Some(gauges.http_connections),
             REVISION => Some(gauges.revision),
             DRAINING => Some(u64::from(gauges.draining)),
+            TLS_EXPIRES => gauges.tls.map(|tls| tls.expires_in),
+            TLS_RELOAD_FAILURES => gauges.tls.map(|tls| tls.reload_failures),
             name => counters.iter().find(|(counted, _)| *counted == name).map(|(_, value)| *value),
         };
         if let Some(value) = value {
@@ -153,7 +179,7 @@ mod tests {
 
     #[test]
     fn gauges_and_counters_are_rendered_with_their_help_and_type() {
-        let gauges = Gauges { sessions: 3, http_connections: 2, revision: 17, draining: true };
+        let gauges = Gauges { sessions: 3, http_connections: 2, revision: 17, draining: true, tls: None };
         let text = render(&gauges, &[("realtime_publishes_total", 42)]);
         let expected = concat!(
             "# HELP realtime_publishes_total Publishes of clients and services.\n",

@@ -1,6 +1,6 @@
 //! What others ask of the shards, and what they get.
 
-use std::net::{IpAddr, TcpStream};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,12 +8,13 @@ use realtime_auth::Identity;
 use realtime_proto::{AppId, ConnectionId};
 
 use crate::runtime::AppRuntime;
+use crate::shard::stream::Stream;
 
 /// A connection that the front door has authenticated and upgraded (the 101 is written).
 #[derive(Debug)]
 pub struct Arrival {
-    /// The raw socket, non-blocking.
-    pub socket: TcpStream,
+    /// Its bytes.
+    pub stream: Stream,
     /// Bytes read past the upgrade request.
     pub read_ahead: Bytes,
     /// The application.

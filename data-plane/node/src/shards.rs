@@ -1,7 +1,6 @@
 //! The handle on the shards. Everything here may be called from any thread; nothing blocks.
 
 use std::hash::BuildHasher;
-use std::io::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -120,15 +119,14 @@ impl Shards {
     ///
     /// # Errors
     /// `connection_limit`; the socket is closed with 4429 then.
-    pub fn adopt(&self, mut arrival: Arrival) -> Result<(), ApiError> {
+    pub fn adopt(&self, arrival: Arrival) -> Result<(), ApiError> {
         let reservation = match arrival.app.reserve(&self.shared.usage) {
             Ok(reservation) => reservation,
             Err(refusal) => {
                 let code = CloseCode::Refused(refusal.code.http_status());
                 let mut close = Vec::new();
                 frame::write_close(&mut close, code.code(), &refusal.detail);
-                // The socket is fresh and takes a few bytes; if not, the client sees the connection end.
-                let _ = arrival.socket.write(&close);
+                arrival.stream.end_with(&close);
                 return Err(refusal);
             }
         };

@@ -72,7 +72,7 @@ impl Node {
             expires_at: None,
         };
         let arrival = Arrival {
-            socket,
+            stream: socket.into(),
             read_ahead: Bytes::new(),
             app: self.shards.app("a").expect("the app"),
             identity: Arc::new(identity),

@@ -115,6 +115,17 @@ pub(crate) struct ServeArgs {
     /// Public address: WebSocket and HTTP API
     #[arg(default_value = defaults::LISTEN, long, value_name = "HOST:PORT")]
     pub(crate) listen: Option<String>,
+    /// Certificate chain (PEM) of the public port and of gRPC, read again when it changes; without it both speak plain
+    /// text
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_cert: Option<String>,
+    /// Private key (PEM) of --tls-cert
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_key: Option<String>,
+    /// Load balancers that begin each connection to the public port with a PROXY protocol v2 header: addresses or
+    /// CIDRs with commas between, or "off"; nobody else may connect then
+    #[arg(default_value = defaults::PROXY_PROTOCOL, long, value_name = "ADDRESSES")]
+    pub(crate) proxy_protocol: Option<String>,
     /// Where applications, settings and keys are kept
     #[arg(default_value = defaults::DATA_DIR, long, value_name = "DIR")]
     pub(crate) data_dir: Option<String>,
@@ -223,6 +234,10 @@ pub(crate) struct ServerArgs {
     /// The server's gRPC address; https:// for TLS
     #[arg(default_value = defaults::SERVER, long, value_name = "URL")]
     pub(crate) server: Option<String>,
+    /// Certificate of the CA (PEM) that a TLS server's certificate must come from, in place of those that browsers
+    /// trust
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<String>,
     /// The operator's token; other users of this machine see it, so prefer the variable. Without any, the one in
     /// DATA_DIR/operator.token is sent, to a server on this machine only
     #[arg(long, visible_alias = "token", value_name = "TOKEN")]
@@ -315,6 +330,10 @@ pub(crate) struct ClientArgs {
     /// The server's public address: ws, wss, http or https
     #[arg(default_value = defaults::PUBLIC_SERVER, long, visible_alias = "server", value_name = "URL")]
     pub(crate) public_server: Option<String>,
+    /// Certificate of the CA (PEM) that a TLS server's certificate must come from, in place of those that browsers
+    /// trust
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<String>,
     /// The client's token. Without it one is signed with --key for each connection, for 60 s, with just the
     /// permissions that the command needs
     #[arg(long, value_name = "JWT")]

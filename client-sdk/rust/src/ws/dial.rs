@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 
 use http::Uri;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -46,17 +48,41 @@ pub(super) fn host_and_port(uri: &Uri) -> (&str, u16) {
     (host, uri.port_u16().unwrap_or(default))
 }
 
-/// The Mozilla roots, with the provider named: which one is the process's default is not ours to decide.
-static TLS: LazyLock<Option<Arc<ClientConfig>>> = LazyLock::new(|| {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+/// Text that holds no certificate which could be trusted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no CA certificate in PEM form: {0}")]
+pub struct BadCa(String);
+
+/// Trusts the certificates of a PEM text, and no others.
+pub(super) fn trusting(pem: &[u8]) -> Result<Arc<ClientConfig>, BadCa> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|e| BadCa(e.to_string()))?;
+        roots.add(certificate).map_err(|e| BadCa(e.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(BadCa("there is none".into()));
+    }
+    config(roots).ok_or_else(|| BadCa("TLS cannot be set up".into()))
+}
+
+/// The provider is named: which one is the process's default is not ours to decide.
+fn config(roots: RootCertStore) -> Option<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
     Some(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
-});
+}
 
-/// TLS for `wss` addresses.
-pub(super) fn connector(uri: &Uri) -> Option<Connector> {
-    if uri.scheme_str() == Some("wss") { TLS.clone().map(Connector::Rustls) } else { Some(Connector::Plain) }
+/// Trusts the Mozilla roots.
+static TLS: LazyLock<Option<Arc<ClientConfig>>> =
+    LazyLock::new(|| config(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }));
+
+/// TLS for `wss` addresses; `own` in place of the Mozilla roots.
+pub(super) fn connector(uri: &Uri, own: Option<&Arc<ClientConfig>>) -> Option<Connector> {
+    if uri.scheme_str() != Some("wss") {
+        return Some(Connector::Plain);
+    }
+    own.cloned().or_else(|| TLS.clone()).map(Connector::Rustls)
 }
 
 #[cfg(test)]
@@ -76,7 +102,15 @@ mod tests {
 
     #[test]
     fn secure_addresses_get_tls() {
-        assert!(matches!(connector(&"wss://h/".parse().unwrap()), Some(Connector::Rustls(_))));
-        assert!(matches!(connector(&"ws://h/".parse().unwrap()), Some(Connector::Plain)));
+        assert!(matches!(connector(&"wss://h/".parse().unwrap(), None), Some(Connector::Rustls(_))));
+        assert!(matches!(connector(&"ws://h/".parse().unwrap(), None), Some(Connector::Plain)));
+    }
+
+    #[test]
+    fn what_holds_no_certificate_is_refused() {
+        let cut = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+        for bad in ["", "text", cut, "-----BEGIN CERTIFICATE-----\n"] {
+            assert!(trusting(bad.as_bytes()).is_err(), "{bad:?}");
+        }
     }
 }

@@ -97,7 +97,9 @@ async fn upgrade(options: &Options, uri: &Uri, token: &str) -> Result<Socket, En
     bearer.set_sensitive(true);
     request.headers_mut().insert(header::AUTHORIZATION, bearer);
     let config = WebSocketConfig::default().max_message_size(Some(MAX_FRAME)).max_frame_size(Some(MAX_FRAME));
-    let (socket, _) = client_async_tls_with_config(request, stream, Some(config), connector(uri)).await?;
+    let (socket, _) =
+        client_async_tls_with_config(request, stream, Some(config), connector(uri, options.tls.as_ref()))
+            .await?;
     Ok(socket)
 }
 

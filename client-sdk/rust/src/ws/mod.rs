@@ -11,7 +11,7 @@ mod options;
 mod topics;
 mod wire;
 
-pub use dial::{Dial, Dialing, Stream};
+pub use dial::{BadCa, Dial, Dialing, Stream};
 pub use event::{Event, Events, Message, Refusal, SendError};
 pub use handle::Client;
 pub use options::{BadUrl, Options, Retry, TokenError, TokenSource};

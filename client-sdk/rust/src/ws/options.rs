@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use http::Uri;
 use realtime_proto::AppId;
+use rustls::ClientConfig;
 
-use super::dial::{Dial, TcpDial};
+use super::dial::{BadCa, Dial, TcpDial, trusting};
 
 /// The address or the application's id cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,6 +105,7 @@ pub struct Options {
     pub(super) token: TokenSource,
     pub(super) retry: Retry,
     pub(super) dial: Arc<dyn Dial>,
+    pub(super) tls: Option<Arc<ClientConfig>>,
     pub(super) send_timeout: Duration,
     pub(super) ack_timeout: Duration,
     pub(super) event_queue: usize,
@@ -118,6 +120,7 @@ impl Options {
             token: token.into(),
             retry: Retry::default(),
             dial: Arc::new(TcpDial),
+            tls: None,
             // Long enough for a restart of the server, short enough for a person who waits.
             send_timeout: Duration::from_secs(10),
             // The server gives up forwarding after 30 s and says so.
@@ -145,6 +148,15 @@ impl Options {
     pub fn dial(mut self, dial: impl Dial + 'static) -> Self {
         self.dial = Arc::new(dial);
         self
+    }
+
+    /// Trusts these CA certificates (PEM) for `wss` addresses, in place of those that browsers trust.
+    ///
+    /// # Errors
+    /// When the text holds none.
+    pub fn ca(mut self, pem: impl AsRef<[u8]>) -> Result<Self, BadCa> {
+        self.tls = Some(trusting(pem.as_ref())?);
+        Ok(self)
     }
 
     /// How long a publish waits for a connection before it fails (10 s).

@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::HeaderValue;
 use http::{HeaderMap, Request, Response, Version, header};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2 as h2};
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,11 +24,13 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::http2::{self, Activity, Streams};
 use super::opening::{Admission, Handshake, admit, check_handshake, check_serving};
 use super::query::SessionQuery;
 use super::response::{problem, switching};
-use super::{Body, Door};
-use crate::Arrival;
+use super::{Body, CLOSE_WITHIN, Door, arrival};
+use crate::tls::Transport;
+use crate::{Arrival, Stream};
 
 /// Request line plus headers (protocol.md 2.1).
 const MAX_HEAD_BYTES: usize = 16 * 1024;
@@ -35,12 +38,10 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 100;
 /// What the parser takes before it gives up with a 431 without a body. Above the documented limits, so that whoever
 /// is over them by accident reads why.
-const PARSER_HEAD_BYTES: usize = 64 * 1024;
+pub(super) const PARSER_HEAD_BYTES: usize = 64 * 1024;
 const PARSER_HEADERS: usize = 512;
 /// hyper's buffer for one connection; it must hold the largest head that the parser takes.
 const BUFFER_BYTES: usize = 2 * PARSER_HEAD_BYTES;
-/// How long the client of a refused opening gets to read the close frame and close in turn.
-const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// What an upgraded connection is for.
 enum Purpose {
@@ -70,8 +71,17 @@ pub(super) async fn serve(
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, %peer, "TCP_NODELAY");
     }
+    let received = tokio::select! {
+        received = arrival::receive(&door, socket, peer) => received,
+        () = stop.cancelled() => None,
+    };
+    let Some((transport, peer)) = received else { return };
     let connection = Arc::new(Connection { door, peer, upgrade: Mutex::new(None) });
-    connection.speak_http(socket, stop).await;
+    if transport.is_http2() {
+        connection.speak_http2(transport, stop).await;
+    } else {
+        connection.speak_http1(transport, stop).await;
+    }
     let upgrade = connection.upgrade.lock().take();
     if let Some((on_upgrade, purpose)) = upgrade {
         match on_upgrade.await {
@@ -83,38 +93,72 @@ pub(super) async fn serve(
 }
 
 impl Connection {
-    async fn speak_http(self: &Arc<Self>, socket: TcpStream, stop: CancellationToken) {
-        let limits = self.door.limits;
+    async fn speak_http1(self: &Arc<Self>, transport: Transport, stop: CancellationToken) {
         let service = service_fn(|request| {
             let connection = Arc::clone(self);
             async move { Ok::<_, Infallible>(connection.answer(request).await) }
         });
         let http = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(limits.headers_within)
+            .header_read_timeout(self.door.limits.headers_within)
             .max_header_size(PARSER_HEAD_BYTES)
             .max_headers(PARSER_HEADERS)
             .max_buf_size(BUFFER_BYTES)
-            .serve_connection(TokioIo::new(socket), service)
+            .serve_connection(TokioIo::new(transport), service)
             .with_upgrades();
-        let mut http = std::pin::pin!(http);
-        let end = tokio::select! {
-            end = http.as_mut() => Ok(end),
-            () = stop.cancelled() => Err("stopping"),
-            () = sleep(limits.connection_age) => Err("old"),
-        };
-        let end = match end {
-            Ok(end) => end,
-            Err(reason) => {
-                http.as_mut().graceful_shutdown();
-                let Ok(end) = timeout(limits.finish_within, http).await else {
-                    tracing::debug!(peer = %self.peer, reason, "a request in flight was cut off");
-                    return;
-                };
-                end
+        self.see_through(http, http1::UpgradeableConnection::graceful_shutdown, self.end(stop)).await;
+    }
+
+    async fn speak_http2(self: &Arc<Self>, transport: Transport, stop: CancellationToken) {
+        let (streams, activity) = (Streams::default(), Arc::new(Activity::new()));
+        let service = service_fn(|request| {
+            let (connection, busy) = (Arc::clone(self), activity.begin());
+            async move {
+                let response = connection.answer(request).await;
+                drop(busy);
+                Ok::<_, Infallible>(without_connection_headers(response))
+            }
+        });
+        let http = http2::builder(&streams).serve_connection(TokioIo::new(transport), service);
+        let end = async {
+            tokio::select! {
+                reason = self.end(stop) => reason,
+                () = activity.idle_for(self.door.limits.headers_within) => "idle",
             }
         };
-        if let Err(error) = end {
+        self.see_through(http, h2::Connection::graceful_shutdown, end).await;
+        streams.end().await;
+    }
+
+    /// Resolves with the reason when the connection is to take no further request.
+    async fn end(&self, stop: CancellationToken) -> &'static str {
+        tokio::select! {
+            () = stop.cancelled() => "stopping",
+            () = sleep(self.door.limits.connection_age) => "old",
+        }
+    }
+
+    /// Serves requests until the client or `end` says that it is enough.
+    async fn see_through<C: Future<Output = hyper::Result<()>>>(
+        &self,
+        http: C,
+        shut_down: fn(Pin<&mut C>),
+        end: impl Future<Output = &'static str>,
+    ) {
+        let mut http = std::pin::pin!(http);
+        let reason = tokio::select! {
+            ended = http.as_mut() => return self.note(ended),
+            reason = end => reason,
+        };
+        shut_down(http.as_mut());
+        match timeout(self.door.limits.finish_within, http).await {
+            Ok(ended) => self.note(ended),
+            Err(_) => tracing::debug!(peer = %self.peer, reason, "a request in flight was cut off"),
+        }
+    }
+
+    fn note(&self, ended: hyper::Result<()>) {
+        if let Err(error) = ended {
             tracing::debug!(%error, peer = %self.peer, "HTTP connection");
         }
     }
@@ -182,62 +226,68 @@ impl Connection {
     }
 
     async fn go_on(&self, upgraded: Upgraded, purpose: Purpose) {
-        let parts = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        let parts = match upgraded.downcast::<TokioIo<Transport>>() {
             Ok(parts) => parts,
             Err(_) => {
-                tracing::error!("an upgraded connection is not the socket that was accepted");
+                tracing::error!("an upgraded connection is not the one that was accepted");
                 return;
             }
         };
-        let socket = parts.io.into_inner();
+        let transport = parts.io.into_inner();
         match purpose {
             Purpose::Session { admission, address, deflate, ack_envelope } => {
+                let Some((stream, read_ahead)) = self.take_back(transport, parts.read_buf).await else {
+                    return;
+                };
                 let Admission { app, identity } = admission;
-                let read_ahead = parts.read_buf;
-                self.adopt(socket, |socket| Arrival {
-                    socket,
-                    read_ahead,
-                    app,
-                    identity,
-                    remote_address: address,
-                    deflate,
-                    ack_envelope,
-                });
+                let remote_address = address;
+                let arrival =
+                    Arrival { stream, read_ahead, app, identity, remote_address, deflate, ack_envelope };
+                // Another opening may have taken the last place since the check; the shards have closed the socket.
+                if let Err(refusal) = self.door.shards.adopt(arrival) {
+                    tracing::debug!(code = refusal.code.name(), peer = %self.peer, "no place for an opened session");
+                }
             }
             Purpose::Refusal(refusal) => {
-                if timeout(CLOSE_WITHIN, close(socket, &refusal)).await.is_err() {
+                if timeout(CLOSE_WITHIN, close(transport, &refusal)).await.is_err() {
                     tracing::debug!(peer = %self.peer, "a refused client did not close");
                 }
             }
         }
     }
 
-    fn adopt(&self, socket: TcpStream, arrival: impl FnOnce(std::net::TcpStream) -> Arrival) {
-        // tokio's sockets are non-blocking, and stay so.
-        let socket = match socket.into_std() {
-            Ok(socket) => socket,
-            Err(error) => {
-                tracing::warn!(%error, peer = %self.peer, "taking a socket back from the reactor");
-                return;
+    /// The connection as a shard takes it, with all that was read from it.
+    async fn take_back(&self, transport: Transport, read: Bytes) -> Option<(Stream, Bytes)> {
+        // The answer to the opening is all that could still have to be written.
+        match timeout(self.door.limits.answer_within, transport.into_stream()).await {
+            Ok(Ok((stream, rest))) if rest.is_empty() => Some((stream, read)),
+            Ok(Ok((stream, rest))) => Some((stream, [read, rest].concat().into())),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, peer = %self.peer, "taking a connection back from the reactor");
+                None
             }
-        };
-        // Another opening may have taken the last place since the check; the shards have closed the socket.
-        if let Err(refusal) = self.door.shards.adopt(arrival(socket)) {
-            tracing::debug!(code = refusal.code.name(), peer = %self.peer, "no place for an opened session");
+            Err(_) => None,
         }
     }
 }
 
 /// Sends the close frame and waits until the client has closed too, so that it reads the frame before a reset.
-async fn close(mut socket: TcpStream, refusal: &ApiError) {
+async fn close(mut transport: Transport, refusal: &ApiError) {
     let code = CloseCode::Refused(refusal.code.http_status());
     let mut frame = Vec::new();
     // The error's name in place of the table's text: a browser gets nothing else to read.
     realtime_session::frame::write_close(&mut frame, code.code(), refusal.code.name());
     let mut sink = [0; 256];
-    if socket.write_all(&frame).await.is_ok() && socket.shutdown().await.is_ok() {
-        while socket.read(&mut sink).await.is_ok_and(|read| read > 0) {}
+    if transport.write_all(&frame).await.is_ok() && transport.shutdown().await.is_ok() {
+        while transport.read(&mut sink).await.is_ok_and(|read| read > 0) {}
     }
+}
+
+/// What HTTP/2 has no place for (RFC 9113, 8.2.2): each stream ends by itself, and nothing is upgraded.
+fn without_connection_headers(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().remove(header::CONNECTION);
+    response.headers_mut().remove(header::UPGRADE);
+    response
 }
 
 /// The limits of request line plus headers, the one `Host` that RFC 9112 section 3.2 asks for, and the one transfer
@@ -254,7 +304,14 @@ fn check_head<B>(request: &Request<B>) -> Result<(), ApiError> {
     if line + fields.sum::<usize>() > MAX_HEAD_BYTES {
         return Err(ApiError::new(ErrorCode::HeadersTooLarge, "request line and headers are over 16 KiB"));
     }
-    if request.version() == Version::HTTP_11 && headers.get_all(header::HOST).iter().count() != 1 {
+    let hosts = headers.get_all(header::HOST).iter().count();
+    let names_host = match request.version() {
+        Version::HTTP_11 => hosts == 1,
+        // `:authority` takes the place of the header (RFC 9113, 8.3.1), and need not.
+        Version::HTTP_2 => hosts <= 1 && (hosts == 1 || request.uri().authority().is_some()),
+        _ => true,
+    };
+    if !names_host {
         return Err(ApiError::new(ErrorCode::InvalidRequest, "a request must name one Host"));
     }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();

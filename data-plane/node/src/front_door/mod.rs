@@ -1,13 +1,18 @@
-//! The public listener: accepts connections, speaks HTTP/1.1, opens WebSocket sessions (protocol.md 2.1) and hands
-//! their raw sockets to the shards; everything else goes to an optional fallback, such as the gateway's router.
+//! The public listener: accepts connections, plain or TLS, speaks HTTP/1.1 and over TLS HTTP/2, opens WebSocket
+//! sessions (protocol.md 2.1) and hands their connections to the shards; everything else goes to an optional
+//! fallback, such as the gateway's router.
 //!
-//! Each connection has one task, tracked until it ends. A connection counts against the limit while it speaks
-//! HTTP, not once a shard has it. At the limit nothing more is accepted: new connections wait in the kernel's
+//! Each connection has one task, tracked until it ends. A connection counts against the limit while it shakes hands
+//! and speaks HTTP, not once a shard has it. At the limit nothing more is accepted: new connections wait in the kernel's
 //! backlog until one of the open ones ends, which the bounds on headers, requests and age make sure of.
 //!
-//! Never here: WebSocket frames (but for the close of a refused opening), token checks (`realtime-auth`), TLS.
+//! Never here: WebSocket frames (but for the close of a refused opening), token checks (`realtime-auth`),
+//! certificates.
 
+mod arrival;
 mod connection;
+mod counters;
+mod http2;
 mod opening;
 mod query;
 mod response;
@@ -23,12 +28,15 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use realtime_auth::Gate;
 use realtime_discovery::Snapshot;
+use realtime_proto::AddressList;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::counters::Counters;
 use crate::Shards;
+use crate::tls::Acceptor;
 
 /// The body of every answer.
 pub type Body = BoxBody<Bytes, Box<dyn Error + Send + Sync>>;
@@ -43,12 +51,16 @@ pub type Fallback = tower::util::BoxCloneSyncService<
 /// After a failed `accept` (out of descriptors, mostly): long enough for some to come free, short enough that
 /// nobody notices.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a client that is turned away gets to read why and to close in turn.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Bounds of the HTTP side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrontDoorLimits {
     /// Connections that speak HTTP at one time.
     pub connections: usize,
+    /// For the PROXY protocol's header, and again for the TLS handshake.
+    pub handshake_within: Duration,
     /// From the readiness for a request to the end of its headers; so also how long an idle connection stays.
     pub headers_within: Duration,
     /// From a request's headers to those of its answer.
@@ -65,6 +77,8 @@ impl Default for FrontDoorLimits {
         Self {
             // About 100 MiB at the worst case of full header buffers on a tenth of them.
             connections: 16_384,
+            // Two round trips and a signature; the worst mobile networks take seconds.
+            handshake_within: Duration::from_secs(10),
             // As hyper and most proxies have it; a client on a bad network sends its headers well within.
             headers_within: Duration::from_secs(30),
             // Above every bound that a handler has of its own.
@@ -85,6 +99,11 @@ struct Door {
     draining: watch::Receiver<bool>,
     fallback: Option<Fallback>,
     limits: FrontDoorLimits,
+    /// `None`: plain.
+    tls: Option<Acceptor>,
+    /// Who must begin each connection with the PROXY protocol's header; `None`: nobody speaks it.
+    proxies: Option<AddressList>,
+    counters: Arc<Counters>,
 }
 
 /// The front door before it serves.
@@ -93,15 +112,24 @@ pub struct FrontDoor {
     connections: TaskTracker,
 }
 
-/// Reads how many connections speak HTTP now; for metrics.
+/// Reads what the door counts; for metrics.
 #[derive(Debug, Clone)]
-pub struct HttpConnections(TaskTracker);
+pub struct HttpConnections {
+    tasks: TaskTracker,
+    counters: Arc<Counters>,
+}
 
 impl HttpConnections {
     /// Connections that speak HTTP now, sessions not counted.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.0.len()
+        self.tasks.len()
+    }
+
+    /// What was counted before HTTP, by metric name.
+    #[must_use]
+    pub fn counters(&self) -> [(&'static str, u64); 3] {
+        self.counters.read()
     }
 }
 
@@ -115,8 +143,17 @@ impl FrontDoor {
         snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
         draining: watch::Receiver<bool>,
     ) -> Self {
-        let limits = FrontDoorLimits::default();
-        let door = Door { shards, gate, snapshots, draining, fallback: None, limits };
+        let door = Door {
+            shards,
+            gate,
+            snapshots,
+            draining,
+            fallback: None,
+            limits: FrontDoorLimits::default(),
+            tls: None,
+            proxies: None,
+            counters: Arc::default(),
+        };
         Self { door, connections: TaskTracker::new() }
     }
 
@@ -134,10 +171,25 @@ impl FrontDoor {
         self
     }
 
+    /// Speaks TLS, and HTTP/2 with those who choose it.
+    #[must_use]
+    pub fn with_tls(mut self, acceptor: Acceptor) -> Self {
+        self.door.tls = Some(acceptor);
+        self
+    }
+
+    /// Takes connections from these addresses alone, and each must begin with a header of the PROXY protocol,
+    /// version 2, whose source counts as the connection's.
+    #[must_use]
+    pub fn with_proxies(mut self, proxies: AddressList) -> Self {
+        self.door.proxies = Some(proxies);
+        self
+    }
+
     /// The gauge of open HTTP connections.
     #[must_use]
     pub fn http_connections(&self) -> HttpConnections {
-        HttpConnections(self.connections.clone())
+        HttpConnections { tasks: self.connections.clone(), counters: Arc::clone(&self.door.counters) }
     }
 
     /// Serves `listener` until `shutdown` resolves; then accepts nothing more, lets the requests in flight finish

@@ -58,6 +58,10 @@ pub(super) fn check_handshake<B>(request: &Request<B>) -> Result<Handshake, ApiE
         return Err(ApiError::new(ErrorCode::MethodNotAllowed, "a WebSocket opens with GET"));
     }
     let headers = request.headers();
+    if request.version() == Version::HTTP_2 {
+        let why = "a WebSocket opens over HTTP/1.1; this connection speaks HTTP/2";
+        return Err(ApiError::new(ErrorCode::UpgradeRequired, why));
+    }
     let upgrade = request.version() == Version::HTTP_11
         && has_token(headers, &header::CONNECTION, "upgrade")
         && has_token(headers, &header::UPGRADE, "websocket");

@@ -47,7 +47,7 @@ impl Hub {
     fn insert(&mut self, adoption: Adoption) -> Option<u32> {
         let Adoption { arrival, reservation } = adoption;
         let token = self.connections.next_token();
-        if self.poller.add(&arrival.socket, token).is_err() {
+        if self.poller.add(arrival.stream.socket(), token).is_err() {
             return None;
         }
         let id = self.shared.ids.make(self.number, token.index);
@@ -57,7 +57,7 @@ impl Hub {
             output: Output::new(),
             ending: None,
             session: Session::new(arrival.deflate),
-            socket: arrival.socket,
+            stream: arrival.stream,
             // In no index yet; `admit` decides.
             phase: Phase::Closing { peer_done: false },
             slot: arrival.app.slot,

@@ -5,13 +5,13 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::net::TcpStream;
 
 use bytes::Bytes;
 
 use super::counters::Cells;
 use super::output::Flushed;
-use super::poller::{self, Transfer};
+use super::poller::Transfer;
+use super::stream::{Scratch, Stream};
 
 /// Buffers per vectored write; the kernel takes 1,024, more than 64 gains nothing.
 const MAX_SLICES: usize = 64;
@@ -78,7 +78,7 @@ impl Backlog {
     }
 
     /// Writes while the socket takes it.
-    pub(super) fn write(&mut self, socket: &TcpStream, cells: &mut Cells) -> Flushed {
+    pub(super) fn write(&mut self, stream: &mut Stream, scratch: &mut Scratch, cells: &mut Cells) -> Flushed {
         self.seal();
         while !self.frames.is_empty() {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
@@ -89,7 +89,7 @@ impl Backlog {
                 count += 1;
             }
             cells.writes += 1;
-            match poller::write_vectored(socket, &slices[..count]) {
+            match stream.write_vectored(&slices[..count], scratch) {
                 Transfer::Done(n) => {
                     cells.bytes_sent += n as u64;
                     self.take(n);
@@ -98,7 +98,7 @@ impl Backlog {
                 Transfer::Broken => return Flushed::Broken,
             }
         }
-        Flushed::All
+        if stream.unsent() == 0 { Flushed::All } else { Flushed::Blocked }
     }
 
     /// Forgets `n` bytes from the front.

@@ -1,6 +1,6 @@
 //! One connection as its shard keeps it. An idle one holds no buffer, no timer and no task.
 
-use std::net::{IpAddr, TcpStream};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use realtime_session::encode::Sender;
 use super::output::Output;
 use super::slab::{Slab, Token};
 use super::stack_text::HexId;
+use super::stream::Stream;
 use super::topics::{Lists, Subscription};
 use crate::runtime::Reservation;
 
@@ -22,7 +23,7 @@ pub(super) struct Connection {
     pub(super) output: Output,
     pub(super) ending: Option<Ending>,
     pub(super) session: Session,
-    pub(super) socket: TcpStream,
+    pub(super) stream: Stream,
     pub(super) phase: Phase,
     pub(super) slot: u32,
     pub(super) id: ConnectionId,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use realtime_proto::{ConnectionId, topic};
 use realtime_session::{Deflater, Frame};
 
-use super::connection::{Ending, Phase};
+use super::connection::{Connection, Ending, Phase};
 use super::hub::Hub;
 use super::output::{Flushed, FrameIndex, Turn};
 use super::poller::Interest;
@@ -161,14 +161,14 @@ impl Hub {
     /// Writes a connection's queue; `false` when that was its end.
     pub(super) fn write_now(&mut self, index: u32) -> bool {
         let Some(connection) = self.connections.get_mut(index) else { return false };
-        let flushed = self.turn.write(&mut connection.output, &connection.socket, &mut self.cells);
+        let flushed = self.turn.write(&mut connection.output, &mut connection.stream, &mut self.cells);
         self.settle(index, flushed)
     }
 
     /// Goes on writing to a connection whose socket takes bytes again.
     pub(super) fn on_writable(&mut self, index: u32) {
-        let Some(connection) = self.connections.get_mut(index) else { return };
-        let flushed = connection.output.write_backlog(&connection.socket, &mut self.cells);
+        let Some(Connection { output, stream, .. }) = self.connections.get_mut(index) else { return };
+        let flushed = output.write_backlog(stream, &mut self.turn.scratch, &mut self.cells);
         self.settle(index, flushed);
     }
 
@@ -182,8 +182,14 @@ impl Hub {
         let Some(token) = self.connections.token(index) else { return false };
         let Some(connection) = self.connections.get_mut(index) else { return false };
         let is_open = !matches!(connection.phase, Phase::Closing { .. });
-        if is_open && cap != 0 && connection.output.unsent() > cap {
-            flushed = connection.output.write_backlog(&connection.socket, &mut self.cells);
+        let Connection { output, stream, .. } = connection;
+        if is_open && cap != 0 && output.unsent(stream) > cap {
+            flushed = output.write_backlog(stream, &mut self.turn.scratch, &mut self.cells);
+        }
+        if !is_open && flushed == Flushed::All {
+            let before = stream.unsent();
+            flushed = stream.finish();
+            self.cells.unsent(before, stream.unsent());
         }
         if flushed == Flushed::Broken {
             self.end(index, Ending::Gone);
@@ -192,7 +198,7 @@ impl Hub {
         let blocked = flushed == Flushed::Blocked;
         if blocked != connection.watched_writable {
             let interest = if blocked { Interest::ReadWrite } else { Interest::Read };
-            if self.poller.watch(&connection.socket, token, interest).is_err() {
+            if self.poller.watch(connection.stream.socket(), token, interest).is_err() {
                 self.end(index, Ending::Gone);
                 return false;
             }
@@ -204,7 +210,7 @@ impl Hub {
             }
             return false;
         }
-        if blocked && cap != 0 && connection.output.unsent() > cap {
+        if blocked && cap != 0 && connection.output.unsent(&connection.stream) > cap {
             self.end(index, Ending::Close(realtime_proto::CloseCode::SlowConsumer));
             return false;
         }

@@ -9,7 +9,7 @@ use super::connection::{Connection, Ending, Phase};
 use super::counters::Cells;
 use super::lifecycle::Drain;
 use super::output::Turn;
-use super::poller::{self, Poller, Readiness, Transfer};
+use super::poller::{Poller, Readiness, Transfer};
 use super::random::Random;
 use super::slab::{Slab, Token};
 use super::stack_text::HexId;
@@ -112,17 +112,27 @@ impl Hub {
     }
 
     fn on_readable(&mut self, index: u32, buffer: &mut [u8], codec: &mut Codec) {
-        let Some(connection) = self.connections.get(index) else { return };
+        let Some(connection) = self.connections.get_mut(index) else { return };
         if matches!(connection.phase, Phase::Waiting(_)) {
             // Nothing is read from it: the poller reports only that it is broken.
             return self.end(index, Ending::Gone);
         }
-        match poller::read(&connection.socket, buffer) {
+        let stream = &mut connection.stream;
+        let (unsent, unopened) = (stream.unsent(), stream.unopened());
+        let transfer = stream.read(buffer, &mut self.turn.scratch);
+        self.cells.unsent(unsent, stream.unsent());
+        self.cells.unfinished(unopened, stream.unopened());
+        let client_is_done = stream.client_is_done();
+        match transfer {
             Transfer::Blocked => {}
             Transfer::Done(0) | Transfer::Broken => self.end(index, Ending::Gone),
             Transfer::Done(n) => {
                 self.cells.bytes_received += n as u64;
                 self.receive(index, &mut buffer[..n], codec);
+                // It is gone, unless the last that it said is still to be answered.
+                if client_is_done && self.connections.get(index).is_some_and(|c| c.ending.is_none()) {
+                    self.end(index, Ending::Gone);
+                }
             }
         }
     }

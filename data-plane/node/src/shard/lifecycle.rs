@@ -1,6 +1,5 @@
 //! How sessions end, what their timers do, configuration changes and the drain.
 
-use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -137,7 +136,7 @@ impl Hub {
     /// A closing connection's last frame is out: no more from us. The client hangs up, or its time runs out.
     pub(super) fn hang_up(&mut self, index: u32) {
         let Some(connection) = self.connections.get(index) else { return };
-        let gone = connection.socket.shutdown(Shutdown::Write).is_err();
+        let gone = !connection.stream.shut_down();
         if gone || matches!(connection.phase, Phase::Closing { peer_done: true }) {
             self.end(index, Ending::Gone);
         }
@@ -147,7 +146,9 @@ impl Hub {
     fn forget(&mut self, index: u32) {
         if let Some(mut connection) = self.connections.remove(index) {
             self.cells.unfinished(connection.session.held_bytes(), 0);
-            self.turn.discard(&mut connection.output, &mut self.cells);
+            let Connection { output, stream, .. } = &mut connection;
+            self.turn.discard(output, stream, &mut self.cells);
+            self.cells.unfinished(stream.unopened(), 0);
         }
         if self.connections.len() == 0
             && let Some(drain) = &mut self.drain
@@ -160,7 +161,7 @@ impl Hub {
     pub(super) fn watch(&mut self, index: u32, interest: Interest) {
         let Some(token) = self.connections.token(index) else { return };
         let Some(connection) = self.connections.get(index) else { return };
-        if self.poller.watch(&connection.socket, token, interest).is_err() {
+        if self.poller.watch(connection.stream.socket(), token, interest).is_err() {
             self.end(index, Ending::Gone);
         }
     }

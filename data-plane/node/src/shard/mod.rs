@@ -21,6 +21,7 @@ mod random;
 mod replies;
 mod slab;
 mod stack_text;
+pub(crate) mod stream;
 mod subjects;
 mod topics;
 mod wheel;

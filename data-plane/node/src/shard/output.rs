@@ -4,13 +4,12 @@
 //! Invariants: an idle connection holds no queue; frame handles are cloned per connection only after a short
 //! write; order within a connection is the order of `enqueue`.
 
-use std::net::TcpStream;
-
 use bytes::Bytes;
 
 use super::backlog::Backlog;
 use super::counters::Cells;
-use super::poller::{self, Transfer};
+use super::poller::Transfer;
+use super::stream::{Scratch, Stream};
 
 /// A queue that passes this within a turn is written at once, so that a burst never closes a healthy reader
 /// (design.md 4.2).
@@ -47,13 +46,13 @@ impl Output {
     }
 
     /// Whether the socket has refused bytes that it has not taken since.
-    pub(super) fn is_blocked(&self) -> bool {
-        self.backlog.is_some()
+    fn is_blocked(&self, stream: &Stream) -> bool {
+        self.backlog.is_some() || stream.unsent() > 0
     }
 
     /// Bytes that the socket refused to take.
-    pub(super) fn unsent(&self) -> usize {
-        self.backlog.as_ref().map_or(0, |backlog| backlog.len())
+    pub(super) fn unsent(&self, stream: &Stream) -> usize {
+        self.backlog.as_ref().map_or(0, |backlog| backlog.len()) + stream.unsent()
     }
 
     /// Drops every frame of the backlog of which the socket has taken nothing.
@@ -69,14 +68,19 @@ impl Output {
     }
 
     /// Writes the backlog while the socket takes it.
-    pub(super) fn write_backlog(&mut self, socket: &TcpStream, cells: &mut Cells) -> Flushed {
-        let Some(backlog) = &mut self.backlog else { return Flushed::All };
-        let before = backlog.len();
-        let flushed = backlog.write(socket, cells);
-        cells.unsent(before, backlog.len());
-        if flushed == Flushed::All {
-            self.backlog = None;
-        }
+    pub(super) fn write_backlog(
+        &mut self,
+        stream: &mut Stream,
+        scratch: &mut Scratch,
+        cells: &mut Cells,
+    ) -> Flushed {
+        let before = self.unsent(stream);
+        let flushed = match &mut self.backlog {
+            Some(backlog) => backlog.write(stream, scratch, cells),
+            None => stream.flush(),
+        };
+        self.backlog.take_if(|backlog| backlog.is_empty());
+        cells.unsent(before, self.unsent(stream));
         flushed
     }
 }
@@ -95,6 +99,7 @@ pub(super) struct Turn {
     /// Copy of the frames in `gathered`, one after the other: consecutive equal lists are copied once.
     buffer: Vec<u8>,
     gathered: Vec<FrameIndex>,
+    pub(super) scratch: Scratch,
 }
 
 impl Turn {
@@ -106,6 +111,7 @@ impl Turn {
             free: Vec::new(),
             buffer: Vec::new(),
             gathered: Vec::new(),
+            scratch: Scratch::default(),
         }
     }
 
@@ -152,8 +158,8 @@ impl Turn {
     }
 
     /// Gives back what a connection that goes has queued.
-    pub(super) fn discard(&mut self, output: &mut Output, cells: &mut Cells) {
-        cells.unsent(output.unsent(), 0);
+    pub(super) fn discard(&mut self, output: &mut Output, stream: &Stream, cells: &mut Cells) {
+        cells.unsent(output.unsent(stream), 0);
         if output.queue != NONE {
             let queue = std::mem::replace(&mut output.queue, NONE);
             let list = std::mem::take(&mut self.queues[queue as usize]);
@@ -167,19 +173,20 @@ impl Turn {
     }
 
     /// Writes a connection's queue, or appends it to the backlog of a blocked one.
-    pub(super) fn write(&mut self, output: &mut Output, socket: &TcpStream, cells: &mut Cells) -> Flushed {
+    pub(super) fn write(&mut self, output: &mut Output, stream: &mut Stream, cells: &mut Cells) -> Flushed {
+        let is_blocked = output.is_blocked(stream);
         if output.queue == NONE {
-            return if output.is_blocked() { Flushed::Blocked } else { Flushed::All };
+            return if is_blocked { Flushed::Blocked } else { Flushed::All };
         }
         let queue = output.queue;
         output.queue = NONE;
         let queued = std::mem::take(&mut output.queued) as usize;
         let list = std::mem::take(&mut self.queues[queue as usize]);
-        let flushed = if output.is_blocked() {
+        let flushed = if is_blocked {
             self.stash(output, &list, 0, cells);
             Flushed::Blocked
         } else {
-            self.write_list(output, &list, queued, socket, cells)
+            self.write_list(output, &list, queued, stream, cells)
         };
         self.recycle(queue, list);
         flushed
@@ -190,7 +197,7 @@ impl Turn {
         output: &mut Output,
         list: &[FrameIndex],
         queued: usize,
-        socket: &TcpStream,
+        stream: &mut Stream,
         cells: &mut Cells,
     ) -> Flushed {
         let bytes = match list {
@@ -208,22 +215,24 @@ impl Turn {
             }
         };
         cells.writes += 1;
-        let taken = match poller::write(socket, bytes) {
+        let taken = match stream.write(bytes, &mut self.scratch) {
             Transfer::Done(n) => n,
             Transfer::Blocked => 0,
             Transfer::Broken => return Flushed::Broken,
         };
         cells.bytes_sent += taken as u64;
-        if taken == queued {
-            return Flushed::All;
+        // None were before, or the list would have been stashed.
+        cells.unsent(0, stream.unsent());
+        if taken < queued {
+            self.stash(output, list, taken, cells);
+            return Flushed::Blocked;
         }
-        self.stash(output, list, taken, cells);
-        Flushed::Blocked
+        if stream.unsent() == 0 { Flushed::All } else { Flushed::Blocked }
     }
 
     /// Keeps what the socket did not take of a list.
     fn stash(&self, output: &mut Output, list: &[FrameIndex], mut taken: usize, cells: &mut Cells) {
-        let before = output.unsent();
+        let before = output.backlog.as_ref().map_or(0, |backlog| backlog.len());
         for frame in list {
             let frame = &self.frames[frame.0 as usize];
             if taken >= frame.len() {
@@ -236,7 +245,7 @@ impl Turn {
                 under_way => backlog.begin(frame.clone(), under_way),
             }
         }
-        cells.unsent(before, output.unsent());
+        cells.unsent(before, output.backlog.as_ref().map_or(0, |backlog| backlog.len()));
     }
 
     fn recycle(&mut self, queue: u32, mut list: Vec<FrameIndex>) {
@@ -251,21 +260,21 @@ impl Turn {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
 
-    fn pair() -> (TcpStream, TcpStream) {
+    fn pair() -> (Stream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
         let client = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
         let (server, _) = listener.accept().expect("accept");
         server.set_nonblocking(true).expect("non-blocking");
-        (server, client)
+        (server.into(), client)
     }
 
     #[test]
     fn a_blocked_socket_gets_every_byte_in_order_once_it_takes_them() {
-        let (server, mut client) = pair();
+        let (mut server, mut client) = pair();
         let (mut turn, mut output, mut cells) = (Turn::new(), Output::new(), Cells::default());
         let mut sent = Vec::new();
         let mut blocked_rounds = 0;
@@ -277,7 +286,7 @@ mod tests {
                 turn.enqueue(1, &mut output, index);
             }
             let dirty = turn.take_dirty();
-            if turn.write(&mut output, &server, &mut cells) == Flushed::Blocked {
+            if turn.write(&mut output, &mut server, &mut cells) == Flushed::Blocked {
                 blocked_rounds += 1;
             }
             turn.end(dirty);
@@ -289,44 +298,44 @@ mod tests {
             client.read_exact(&mut got).expect("all bytes");
             assert!(got == expected, "bytes differ");
         });
-        server.set_nonblocking(false).expect("blocking");
-        assert_eq!(output.write_backlog(&server, &mut cells), Flushed::All);
-        assert_eq!(output.unsent(), 0);
+        server.socket().set_nonblocking(false).expect("blocking");
+        assert_eq!(output.write_backlog(&mut server, &mut Scratch::default(), &mut cells), Flushed::All);
+        assert_eq!(output.unsent(&server), 0);
         assert_eq!(cells.bytes_sent as usize, sent.len());
         reader.join().expect("reader");
     }
 
     #[test]
     fn what_piled_up_behind_a_socket_that_was_blocked_is_taken_once_its_reader_has_caught_up() {
-        let (server, mut client) = pair();
+        let (mut server, mut client) = pair();
         let (mut turn, mut output, mut cells) = (Turn::new(), Output::new(), Cells::default());
-        let mut put = |output: &mut Output, cells: &mut Cells| {
+        let mut put = |output: &mut Output, server: &mut Stream, cells: &mut Cells| {
             let frame = turn.add(Bytes::from(vec![7; 10_000]));
             turn.enqueue(1, output, frame);
             let dirty = turn.take_dirty();
-            let flushed = turn.write(output, &server, cells);
+            let flushed = turn.write(output, server, cells);
             turn.end(dirty);
             flushed
         };
-        while put(&mut output, &mut cells) == Flushed::All {}
+        while put(&mut output, &mut server, &mut cells) == Flushed::All {}
         let mut taken = vec![0; cells.bytes_sent as usize];
         client.read_exact(&mut taken).expect("what the socket took");
         for _ in 0..7 {
             assert_eq!(
-                put(&mut output, &mut cells),
+                put(&mut output, &mut server, &mut cells),
                 Flushed::Blocked,
                 "only readiness or the cap asks the socket again"
             );
         }
-        assert!(output.unsent() > 65_536);
-        assert_eq!(output.write_backlog(&server, &mut cells), Flushed::All);
-        assert!(!output.is_blocked());
+        assert!(output.unsent(&server) > 65_536);
+        assert_eq!(output.write_backlog(&mut server, &mut Scratch::default(), &mut cells), Flushed::All);
+        assert!(!output.is_blocked(&server));
     }
 
     #[test]
     fn equal_lists_are_gathered_once_and_written_with_one_call_each() {
-        let (a, mut from_a) = pair();
-        let (b, mut from_b) = pair();
+        let (mut a, mut from_a) = pair();
+        let (mut b, mut from_b) = pair();
         let (mut turn, mut cells) = (Turn::new(), Cells::default());
         let (mut one, mut two) = (Output::new(), Output::new());
         let frames = [turn.add(Bytes::from_static(b"hello ")), turn.add(Bytes::from_static(b"world"))];
@@ -334,8 +343,8 @@ mod tests {
             turn.enqueue(1, &mut one, frame);
             turn.enqueue(2, &mut two, frame);
         }
-        assert_eq!(turn.write(&mut one, &a, &mut cells), Flushed::All);
-        assert_eq!(turn.write(&mut two, &b, &mut cells), Flushed::All);
+        assert_eq!(turn.write(&mut one, &mut a, &mut cells), Flushed::All);
+        assert_eq!(turn.write(&mut two, &mut b, &mut cells), Flushed::All);
         assert_eq!(cells.writes, 2);
         for client in [&mut from_a, &mut from_b] {
             let mut got = [0; 11];

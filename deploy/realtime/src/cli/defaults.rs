@@ -4,6 +4,8 @@ pub(crate) const LISTEN: &str = "127.0.0.1:8080";
 pub(crate) const GRPC_LISTEN: &str = "127.0.0.1:7070";
 pub(crate) const ADMIN_LISTEN: &str = "127.0.0.1:9090";
 pub(crate) const DATA_DIR: &str = "./realtime-data";
+/// Whose header is believed can only be said by who runs the balancer.
+pub(crate) const PROXY_PROTOCOL: &str = "off";
 pub(crate) const NODE_ID: &str = "node-1";
 /// One per core.
 pub(crate) const SHARDS: &str = "0";

@@ -23,6 +23,7 @@ pub(super) struct ClientConfig {
     server: String,
     app_token: Option<String>,
     subject: Option<String>,
+    ca: Option<Vec<u8>>,
     signing: SigningConfig,
     /// Print JSON.
     pub(super) json: bool,
@@ -35,9 +36,17 @@ impl ClientConfig {
             r.value("public-server", args.public_server.as_ref(), defaults::PUBLIC_SERVER, parse::public_url);
         let app_token = r.secret("app-token", args.app_token.as_ref());
         let subject = r.optional("sub", args.sub.as_ref(), subject);
+        let ca = r.optional("ca", args.ca.as_ref(), parse::file);
         let json = r.switch("json", args.json.as_ref());
         let signing = SigningConfig::resolve(r, &args.signing);
-        Ok(Self { server: server?, app_token: app_token?, subject: subject?, signing: signing?, json: json? })
+        Ok(Self {
+            server: server?,
+            app_token: app_token?,
+            subject: subject?,
+            ca: ca?,
+            signing: signing?,
+            json: json?,
+        })
     }
 
     /// Options of a client of this application. A token signed here allows just `permissions`.
@@ -46,7 +55,11 @@ impl ClientConfig {
             Some(token) => token.clone().into(),
             None => self.signed(self.signing.signer(Some(app))?, permissions),
         };
-        Ok(Options::new(&self.server, app.as_str(), token))
+        let options = Options::new(&self.server, app.as_str(), token);
+        match &self.ca {
+            Some(pem) => options.ca(pem).map_err(|e| Failure::new(format!("--ca: {e}"))),
+            None => Ok(options),
+        }
     }
 
     /// No answer has come in time.

@@ -16,6 +16,7 @@ use crate::private_file;
 pub(super) struct Operator {
     server: String,
     token: Option<String>,
+    ca: Option<Vec<u8>>,
     data_dir: PathBuf,
     timeout: Duration,
     /// Print JSON.
@@ -37,12 +38,14 @@ impl Operator {
         let token = r.secret("operator-token", args.operator_token.as_ref());
         let data_dir = r.text("data-dir", args.data_dir.as_ref());
         let timeout = r.value("timeout", args.timeout.as_ref(), defaults::TIMEOUT, parse::timeout);
+        let ca = r.optional("ca", args.ca.as_ref(), parse::file);
         let json = r.switch("json", args.json.as_ref());
         Ok(Self {
             server: server?,
             token: token?,
             data_dir: data_dir?.unwrap_or_else(|| defaults::DATA_DIR.into()).into(),
             timeout: timeout?,
+            ca: ca?,
             json: json?,
         })
     }
@@ -56,7 +59,7 @@ impl Operator {
             Some(token) => (token.clone(), "the one that was given".to_owned()),
             None => self.local_token()?,
         };
-        let channel = Channel::connect_within(&self.server, Some(&token), self.timeout).await;
+        let channel = Channel::connect_within(&self.server, Some(&token), self.timeout, self.ca.as_deref()).await;
         let channel = channel.map_err(|e| match e.code {
             ErrorCode::Unavailable => {
                 let prefix = format!("cannot reach {}: ", self.server);

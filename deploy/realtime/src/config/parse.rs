@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
+use realtime_proto::AddressList;
 use realtime_proto::app::Algorithm;
 
 /// An address to listen on; `None`: `off`.
@@ -20,6 +21,26 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
 /// [`address`] or `off`.
 pub(crate) fn listen(text: &str) -> Result<Listen, String> {
     if text == "off" { Ok(None) } else { address(text).map(Some) }
+}
+
+/// A list of addresses, commas between them, that holds somebody; `None`: `off`.
+pub(crate) fn addresses_or_off(text: &str) -> Result<Option<AddressList>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let entries: Vec<String> = text.split(',').map(|entry| entry.trim().to_owned()).collect();
+    if entries.iter().any(|entry| entry.starts_with('!')) {
+        return Err("must be addresses or CIDRs without denials, or off".into());
+    }
+    match AddressList::parse(&entries, "") {
+        Ok(list) => Ok(Some(list)),
+        Err(_) => Err("must be addresses or CIDRs such as 10.0.0.0/8, with commas between, or off".into()),
+    }
+}
+
+/// The content of a file.
+pub(crate) fn file(path: &str) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|e| format!("cannot be read: {e}"))
 }
 
 /// `true` or `false`.
@@ -121,6 +142,16 @@ mod tests {
         assert_eq!(listen("off"), Ok(None));
         for bad in ["", ":80", "127.0.0.1", "127.0.0.1:99999", "[::1]"] {
             assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lists_of_addresses_name_somebody() {
+        assert_eq!(addresses_or_off("off"), Ok(None));
+        let list = addresses_or_off("10.0.0.0/8, ::1").unwrap().unwrap();
+        assert!(list.contains([10, 1, 2, 3].into()) && !list.contains([11, 0, 0, 1].into()));
+        for bad in ["", "on", "10.0.0.0/8,", "!10.0.0.1", "10.0.0.0/33"] {
+            assert!(addresses_or_off(bad).is_err(), "{bad}");
         }
     }
 

@@ -11,6 +11,7 @@ use realtime_data_plane::metrics::{self, Gauges};
 use realtime_data_plane::{AdminListener, FrontDoor, PubSubService};
 use realtime_discovery::Registration;
 use realtime_gateway::GatewayState;
+use realtime_proto::AddressList;
 use realtime_proto::generated::discovery::Role;
 use realtime_proto::generated::discovery::discovery_server::DiscoveryServer;
 use tokio::time::timeout;
@@ -23,6 +24,7 @@ use super::node::Node;
 use super::operators::Operators;
 use super::signals::Signals;
 use super::tasks::Tasks;
+use super::tls::{PublicTls, TlsFiles};
 use super::{fallback, grpc, in_process, limits, ready};
 use crate::failure::Failure;
 
@@ -43,6 +45,8 @@ pub(super) struct App {
     control: ControlPlane,
     node: Node,
     listeners: Listeners,
+    tls: Option<PublicTls>,
+    proxies: Option<AddressList>,
     tasks: Tasks,
     /// What the others need until they have ended: the node's last reports go through it.
     backbone: Tasks,
@@ -72,6 +76,7 @@ impl App {
             tasks.spawn_until_stop("operator tokens", watch);
         }
         let listeners = Listeners::bind(&config).await?;
+        let tls = config.tls.map(|files| start_tls(files, &mut tasks)).transpose()?;
         let channel = discovery_service(&control, &mut backbone);
         let registration = Registration {
             role: Role::Node,
@@ -82,8 +87,8 @@ impl App {
         let discovery = realtime_discovery::start(channel, registration, gate.jwks().clone());
         let node = Node::start(discovery, config.shards, config.drain, &mut tasks, &mut backbone).await?;
         let demo = config.demo.then(|| Demo::new(&config.data_dir, operators.token_file.as_deref()));
-        let ServeConfig { drain, ready_file, .. } = config;
-        Ok(Self { drain, ready_file, demo, gate, control, node, listeners, tasks, backbone })
+        let ServeConfig { drain, ready_file, proxies, .. } = config;
+        Ok(Self { drain, ready_file, demo, gate, control, node, listeners, tls, proxies, tasks, backbone })
     }
 
     /// Serves until a signal, then drains.
@@ -109,7 +114,8 @@ impl App {
         let pubsub = PubSubService::new(Arc::clone(&self.node.shards), Arc::clone(&self.gate));
         let door = self.front_door(pubsub.clone());
         if let Some(listener) = self.listeners.admin.take() {
-            let served = admin_listener(&self.node, &door, &self.gate).serve(listener, self.tasks.stopping());
+            let served = admin_listener(&self.node, &door, &self.gate, self.tls.clone())
+                .serve(listener, self.tasks.stopping());
             self.tasks.spawn("admin listener", served);
         }
         if let Some(listener) = self.listeners.public.take() {
@@ -118,7 +124,9 @@ impl App {
         if let Some(listener) = self.listeners.grpc.take() {
             let (apps, settings) = (self.control.apps_service(), self.control.settings_service());
             let nodes = self.control.nodes_service();
-            let served = grpc::serve(listener, pubsub, apps, settings, nodes, self.tasks.stopping());
+            let (incoming, accepting) = grpc::incoming(listener, self.tls.as_ref().map(PublicTls::grpc));
+            self.tasks.spawn_until_stop("gRPC listener", accepting);
+            let served = grpc::serve(incoming, pubsub, apps, settings, nodes, self.tasks.stopping());
             self.tasks.spawn("gRPC port", served);
         }
     }
@@ -134,14 +142,23 @@ impl App {
         });
         let (shards, gate) = (Arc::clone(&self.node.shards), Arc::clone(&self.gate));
         let (in_force, draining) = (self.node.in_force.clone(), self.node.draining.clone());
-        FrontDoor::new(shards, gate, in_force, draining).with_fallback(fallback::gateway(router))
+        let mut door =
+            FrontDoor::new(shards, gate, in_force, draining).with_fallback(fallback::gateway(router));
+        if let Some(tls) = &self.tls {
+            door = door.with_tls(tls.http());
+        }
+        if let Some(proxies) = &self.proxies {
+            door = door.with_proxies(proxies.clone());
+        }
+        door
     }
 
     /// Prepares the demo and tells whoever waits that the ports are served.
     async fn announce(&self) -> Result<(), Failure> {
         let addresses = self.listeners.addresses;
         if let Some(demo) = &self.demo {
-            let text = demo.prepare(&self.control.apps_service(), &self.node, &addresses).await?;
+            let secure = self.tls.is_some();
+            let text = demo.prepare(&self.control.apps_service(), &self.node, &addresses, secure).await?;
             // A closed standard output is no reason not to serve.
             let _ = writeln!(std::io::stdout(), "{text}");
         }
@@ -188,6 +205,12 @@ impl App {
     }
 }
 
+fn start_tls(files: TlsFiles, tasks: &mut Tasks) -> Result<PublicTls, Failure> {
+    let (tls, follow) = PublicTls::start(files).map_err(|e| Failure::new(format!("TLS: {e}")))?;
+    tasks.spawn_until_stop("TLS certificate", follow);
+    Ok(tls)
+}
+
 fn gate(jwks: JwksCache) -> Gate {
     let verifier_threads = std::thread::available_parallelism().map_or(1, usize::from);
     let sizes = GateConfig { verifier_threads, verifier_queue: VERIFIER_QUEUE, token_cache: TOKEN_CACHE };
@@ -215,7 +238,7 @@ fn exit_at_once(signal: &str) {
 }
 
 /// Ready means: has a configuration and is not draining.
-fn admin_listener(node: &Node, door: &FrontDoor, gate: &Arc<Gate>) -> AdminListener {
+fn admin_listener(node: &Node, door: &FrontDoor, gate: &Arc<Gate>, tls: Option<PublicTls>) -> AdminListener {
     let (in_force, draining) = (node.in_force.clone(), node.draining.clone());
     let ready = move || match (in_force.borrow().is_some(), *draining.borrow()) {
         (false, _) => Err("no configuration yet"),
@@ -230,9 +253,11 @@ fn admin_listener(node: &Node, door: &FrontDoor, gate: &Arc<Gate>) -> AdminListe
             http_connections: http.open() as u64,
             revision: in_force.borrow().as_ref().map_or(0, |snapshot| snapshot.revision),
             draining: *draining.borrow(),
+            tls: tls.as_ref().map(PublicTls::gauges),
         };
         let mut counters = shards.counters();
         counters.extend(metrics::gate_counters(&gate.stats()));
+        counters.extend(http.counters());
         metrics::render(&gauges, &counters) + &metrics::render_key_sets(&gate.jwks().stats())
     };
     AdminListener::new(ready, text)

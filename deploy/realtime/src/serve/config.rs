@@ -4,14 +4,21 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use realtime_proto::AddressList;
+
+use super::tls::TlsFiles;
 use crate::cli::{ServeArgs, defaults};
-use crate::config::{Layers, Resolver, parse};
+use crate::config::{Layers, Noted, Resolver, parse};
 use crate::failure::Failure;
 
 /// The values of `serve`.
 #[derive(Debug)]
 pub(super) struct ServeConfig {
     pub(super) listen: SocketAddr,
+    /// `None`: plain.
+    pub(super) tls: Option<TlsFiles>,
+    /// Who speaks the PROXY protocol to the public port; `None`: nobody.
+    pub(super) proxies: Option<AddressList>,
     pub(super) data_dir: PathBuf,
     /// `None`: off.
     pub(super) grpc_listen: Option<SocketAddr>,
@@ -53,6 +60,13 @@ impl ServeConfig {
     pub(super) fn resolve(args: &ServeArgs, layers: &Layers) -> Result<Self, Failure> {
         let mut r = Resolver::new(layers);
         let listen = r.value("listen", args.listen.as_ref(), defaults::LISTEN, parse::address);
+        let tls = tls_files(&mut r, args);
+        let proxies = r.value(
+            "proxy-protocol",
+            args.proxy_protocol.as_ref(),
+            defaults::PROXY_PROTOCOL,
+            parse::addresses_or_off,
+        );
         let data_dir = r.text("data-dir", args.data_dir.as_ref());
         let grpc_listen =
             r.value("grpc-listen", args.grpc_listen.as_ref(), defaults::GRPC_LISTEN, parse::listen);
@@ -68,15 +82,14 @@ impl ServeConfig {
         let insecure = r.switch("insecure-cluster", args.insecure_cluster.as_ref());
         let allow_insecure_jwks = r.switch("allow-insecure-jwks", args.allow_insecure_jwks.as_ref());
         let demo = r.switch("demo", args.demo.as_ref());
-        // Operator tokens pass over this port, and it has no TLS. The public port is another matter: browsers
-        // reach it, and TLS in front of it is usual.
-        if let (Ok(Some(address)), Ok(false)) = (grpc_listen, insecure)
+        // Operator tokens pass over this port. The public port is another matter: browsers reach it, and TLS in
+        // front of it is usual.
+        if let (Ok(Some(address)), Ok(false), Ok(None)) = (grpc_listen, insecure, &tls)
             && !address.ip().is_loopback()
         {
-            r.note(
-                "grpc-listen",
-                &format!("{address} can be reached from other machines and has no TLS; --insecure-cluster allows it"),
-            );
+            let why = "can be reached from other machines and has no TLS; give --tls-cert and --tls-key, \
+                       or allow it with --insecure-cluster";
+            r.note("grpc-listen", &format!("{address} {why}"));
         }
         if let (Ok(Some(_)), Ok(Some(_))) = (&token, &token_file) {
             r.note("operator-tokens", "an operator token is given too; give one of the two");
@@ -96,6 +109,8 @@ impl ServeConfig {
         r.finish()?;
         Ok(Self {
             listen: listen?,
+            tls: tls?,
+            proxies: proxies?,
             data_dir: data_dir?.unwrap_or_else(|| defaults::DATA_DIR.into()).into(),
             grpc_listen: grpc_listen?,
             admin_listen: admin_listen?,
@@ -107,6 +122,21 @@ impl ServeConfig {
             allow_insecure_jwks: allow_insecure_jwks?,
             demo: demo?,
         })
+    }
+}
+
+/// Both files or neither.
+fn tls_files(r: &mut Resolver<'_>, args: &ServeArgs) -> Result<Option<TlsFiles>, Noted> {
+    let (chain, key) = (r.text("tls-cert", args.tls_cert.as_ref()), r.text("tls-key", args.tls_key.as_ref()));
+    match (chain?, key?) {
+        (None, None) => Ok(None),
+        (Some(chain), Some(key)) => {
+            TlsFiles::load(chain.into(), key.into()).map(Some).map_err(|bad| r.note(bad.flag, &bad.why))
+        }
+        (Some(_), None) => Err(r.note("tls-key", "missing: --tls-cert is given, and its key is needed")),
+        (None, Some(_)) => {
+            Err(r.note("tls-cert", "missing: --tls-key is given, and its certificate is needed"))
+        }
     }
 }
 

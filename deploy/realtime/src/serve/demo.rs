@@ -34,6 +34,19 @@ pub(super) struct Demo {
     operator_token: Option<PathBuf>,
 }
 
+/// How the ports are addressed.
+#[derive(Debug, Clone, Copy)]
+struct Schemes {
+    ws: &'static str,
+    http: &'static str,
+}
+
+impl Schemes {
+    fn new(secure: bool) -> Self {
+        if secure { Self { ws: "wss", http: "https" } } else { Self { ws: "ws", http: "http" } }
+    }
+}
+
 /// A new key and its public half, kept together: the one signs, the other goes into the application.
 struct Keys {
     path: PathBuf,
@@ -53,6 +66,7 @@ impl Demo {
         apps: &impl Apps,
         node: &Node,
         addresses: &Addresses,
+        secure: bool,
     ) -> Result<String, Failure> {
         let app = AppId::parse(APP).map_err(|e| Failure::new(e.to_string()))?;
         let keys = self.keys(&app).map_err(|e| Failure::new(format!("the key of the demo: {e}")))?;
@@ -71,7 +85,7 @@ impl Demo {
             ));
         }
         let signer = Signer::new(keys.private.clone(), Some(Algorithm::ES256)).map_err(Failure::new)?;
-        self.text(&keys, &signer, addresses).map_err(Failure::new)
+        self.text(&keys, &signer, addresses, Schemes::new(secure)).map_err(Failure::new)
     }
 
     fn keys(&self, app: &AppId) -> std::io::Result<Keys> {
@@ -95,7 +109,13 @@ impl Demo {
         Ok(Keys { path, private: text, public })
     }
 
-    fn text(&self, keys: &Keys, signer: &Signer, addresses: &Addresses) -> Result<String, String> {
+    fn text(
+        &self,
+        keys: &Keys,
+        signer: &Signer,
+        addresses: &Addresses,
+        Schemes { ws, http }: Schemes,
+    ) -> Result<String, String> {
         let everything = [publish_permission("*"), subscribe_permission("*")];
         let admin = [
             AdminPermission::ManageSubscribers,
@@ -111,7 +131,7 @@ impl Demo {
         let host = reachable(addresses.listen);
         let key = quote(&keys.path.to_string_lossy());
         let program = program();
-        let url = format!("ws://{host}/apps/{APP}?access_token={client_token}");
+        let url = format!("{ws}://{host}/apps/{APP}?access_token={client_token}");
         let mut text = String::new();
         let mut say = |what: &str, paste: &str| {
             // Writing into a String cannot fail.
@@ -120,12 +140,15 @@ impl Demo {
         say("A token for clients (30 days; may subscribe and publish everywhere):", &client_token);
         say("A token for the HTTP API of this application (30 days):", &admin_token);
         say("The WebSocket URL:", &url);
-        say("Follow a topic:", &format!("{program} sub {APP} main --server ws://{host} --key {key}"));
-        say("Publish on it:", &format!("{program} pub {APP} main 'hello' --server ws://{host} --key {key}"));
+        say("Follow a topic:", &format!("{program} sub {APP} main --server {ws}://{host} --key {key}"));
+        say(
+            "Publish on it:",
+            &format!("{program} pub {APP} main 'hello' --server {ws}://{host} --key {key}"),
+        );
         say(
             "Publish over HTTP:",
             &format!(
-                "curl -X POST http://{host}/api/topics/{APP}/publish -H 'Authorization: Bearer {admin_token}' \
+                "curl -X POST {http}://{host}/api/topics/{APP}/publish -H 'Authorization: Bearer {admin_token}' \
                  -H 'Content-Type: application/json' -d '{{\"topic\":\"main\",\"message\":\"hello over HTTP\"}}'"
             ),
         );
@@ -136,7 +159,7 @@ impl Demo {
         if let (Some(grpc), Some(_)) = (addresses.grpc, &self.operator_token) {
             let data_dir = quote(&self.data_dir.to_string_lossy());
             let command =
-                format!("{program} apps list --server http://{} --data-dir {data_dir}", reachable(grpc));
+                format!("{program} apps list --server {http}://{} --data-dir {data_dir}", reachable(grpc));
             say("Manage applications with it:", &command);
         }
         Ok(format!("The application {APP:?} is ready to try.\n\n{}", text.trim_end()))

@@ -14,6 +14,8 @@ mod operators;
 mod ready;
 mod signals;
 mod tasks;
+mod tls;
+mod watch;
 
 use crate::cli::ServeArgs;
 use crate::config::Layers;

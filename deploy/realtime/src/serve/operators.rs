@@ -2,18 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use realtime_auth::{Gate, OperatorTokens};
 use realtime_proto::ids::{hex, random};
-use tokio::time::{MissedTickBehavior, interval};
 
 use super::config::OperatorSource;
+use super::watch::Watched;
 use crate::failure::Failure;
 use crate::private_file;
-
-/// How soon a changed file counts. A look is one system call.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The file's name in the data directory.
 pub(super) const TOKEN_FILE: &str = "operator.token";
@@ -23,11 +19,8 @@ pub(super) const TOKEN_FILE: &str = "operator.token";
 pub(super) struct Operators {
     pub(super) tokens: OperatorTokens,
     pub(super) token_file: Option<PathBuf>,
-    watched: Option<(PathBuf, Stamp)>,
+    watched: Option<(PathBuf, Watched)>,
 }
-
-/// What tells one content of a file from the next.
-type Stamp = Option<(SystemTime, u64)>;
 
 impl Operators {
     /// Reads, or at the first start makes, the tokens.
@@ -37,9 +30,9 @@ impl Operators {
                 Ok(Self { tokens: OperatorTokens::single(token), token_file: None, watched: None })
             }
             OperatorSource::File(path) => {
-                let stamp = stamp(path);
+                let watched = Watched::new(vec![path.clone()]);
                 let tokens = read(path).map_err(|e| Failure::new(format!("--operator-tokens: {e}")))?;
-                Ok(Self { tokens, token_file: None, watched: Some((path.clone(), stamp)) })
+                Ok(Self { tokens, token_file: None, watched: Some((path.clone(), watched)) })
             }
             OperatorSource::DataDir => {
                 let path = data_dir.join(TOKEN_FILE);
@@ -51,8 +44,8 @@ impl Operators {
 
     /// What has to be watched, if anything: a future that puts changes into the gate, for ever.
     pub(super) fn watch(&mut self, gate: Arc<Gate>) -> Option<impl Future<Output = ()> + Send + use<>> {
-        let (path, stamp) = self.watched.take()?;
-        Some(follow(path, stamp, gate))
+        let (path, watched) = self.watched.take()?;
+        Some(watched.follow(move || read_again(&path, &gate)))
     }
 }
 
@@ -70,29 +63,14 @@ fn read(path: &Path) -> Result<OperatorTokens, String> {
     OperatorTokens::parse(&text).map_err(|e| format!("{}: {e}", path.display()))
 }
 
-fn stamp(path: &Path) -> Stamp {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
-}
-
-async fn follow(path: PathBuf, mut seen: Stamp, gate: Arc<Gate>) {
-    let mut ticks = interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let now = stamp(&path);
-        if now == seen {
-            continue;
+fn read_again(path: &Path, gate: &Gate) {
+    match read(path) {
+        Ok(tokens) => {
+            tracing::info!(names = ?tokens, "operator tokens read again");
+            gate.set_operators(tokens);
         }
-        seen = now;
-        match read(&path) {
-            Ok(tokens) => {
-                tracing::info!(names = ?tokens, "operator tokens read again");
-                gate.set_operators(tokens);
-            }
-            // A half-written or vanished file must not lock everybody out, nor let anybody in.
-            Err(error) => tracing::error!(error, "operator tokens stay as they were"),
-        }
+        // A half-written or vanished file must not lock everybody out, nor let anybody in.
+        Err(error) => tracing::error!(error, "operator tokens stay as they were"),
     }
 }
 
@@ -102,6 +80,7 @@ mod tests {
 
     use realtime_auth::GateConfig;
 
+    use super::super::watch::LOOK_EVERY;
     use super::*;
 
     /// SHA-256 of `abc` and of the empty text.

@@ -1,0 +1,120 @@
+//! HTTP/2 on one connection: the bounds of its streams, and who owns their tasks.
+//!
+//! Never here: routes and answers, which are those of HTTP/1.1.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper_util::rt::TokioTimer;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connection::PARSER_HEAD_BYTES;
+
+/// Requests of one connection at a time: enough for a page or a busy service, and with the windows below half a
+/// MiB of bodies at most.
+const STREAMS: u32 = 64;
+/// Request bodies that may come before they are read, of one request and of the connection. The largest body that
+/// any route takes is 256 KiB.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+/// Of each answer, what may wait in memory for the client to read it.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Streams that a client may reset before we have got round to them, and for which we had to: a flood of resets
+/// costs the flooder its connection (CVE-2023-44487, CVE-2025-8671).
+const PENDING_RESETS: usize = 20;
+const LOCAL_RESETS: usize = 256;
+/// A client that has vanished is noticed within 40 s.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PONG_WITHIN: Duration = Duration::from_secs(20);
+
+/// The protocol with its bounds. A WebSocket needs HTTP/1.1: extended CONNECT is not advertised.
+pub(super) fn builder(streams: &Streams) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(streams.clone());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_header_list_size(PARSER_HEAD_BYTES as u32)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(LOCAL_RESETS)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PONG_WITHIN);
+    builder
+}
+
+/// The tasks of one connection's streams.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Streams {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Streams {
+    /// Ends what the connection has left.
+    pub(super) async fn end(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled_owned(stream).await;
+        });
+    }
+}
+
+/// Whether a connection has anything to do: HTTP/1.1 bounds the wait for headers itself, HTTP/2 leaves that to us.
+#[derive(Debug)]
+pub(super) struct Activity {
+    requests: AtomicUsize,
+    /// When the last request began or ended.
+    changed: Mutex<Instant>,
+}
+
+impl Activity {
+    pub(super) fn new() -> Self {
+        Self { requests: AtomicUsize::new(0), changed: Mutex::new(Instant::now()) }
+    }
+
+    /// A request is under way until the answer is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> Busy {
+        self.requests.fetch_add(1, Ordering::AcqRel);
+        Busy(Arc::clone(self))
+    }
+
+    /// Resolves when there has been no request for so long.
+    pub(super) async fn idle_for(&self, time: Duration) {
+        loop {
+            let changed = *self.changed.lock();
+            let until = changed + time;
+            if until <= Instant::now() && self.requests.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            // While a request is under way, its end is looked for as often as an idle connection would end.
+            tokio::time::sleep_until(until.max(Instant::now() + time / 8)).await;
+        }
+    }
+}
+
+/// One request under way.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        *self.0.changed.lock() = Instant::now();
+        self.0.requests.fetch_sub(1, Ordering::AcqRel);
+    }
+}
