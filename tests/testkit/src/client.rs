@@ -3,13 +3,13 @@
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use crate::route::{Connection, connect};
 use crate::wait::within;
 
 /// Frames that may wait for the test; beyond it the client stops reading, as any client would.
@@ -61,14 +61,19 @@ pub enum Incoming {
 }
 
 /// An open session. Dropping it drops the connection.
-#[derive(Debug)]
 pub struct Client {
     id: String,
     welcome: Value,
-    sink: SplitSink<WebSocketStream<TcpStream>, Message>,
+    sink: SplitSink<WebSocketStream<Connection>, Message>,
     incoming: mpsc::Receiver<Incoming>,
     reader: JoinHandle<()>,
     fences: u32,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -77,12 +82,20 @@ impl Client {
     /// # Panics
     /// When the first frame is no welcome on `main`.
     pub async fn open(address: &str, path: &str) -> Self {
-        let mut client = Self::open_unwelcomed(address, path).await;
+        Self::open_unwelcomed(address, path).await.welcomed().await
+    }
+
+    /// Takes the welcome, which must come next.
+    ///
+    /// # Panics
+    /// When the first frame is no welcome on `main`.
+    pub async fn welcomed(mut self) -> Self {
+        let client = &mut self;
         let welcome = client.expect("main", "welcome").await;
         let id = welcome["connection"]["id"].as_str().expect("`connection.id` of the welcome");
         client.id = id.to_owned();
         client.welcome = welcome;
-        client
+        self
     }
 
     /// Opens a session and leaves all that comes, the welcome included, to the test.
@@ -90,12 +103,18 @@ impl Client {
     /// # Panics
     /// When the upgrade is refused.
     pub async fn open_unwelcomed(address: &str, path: &str) -> Self {
-        let url = format!("ws://{address}{path}");
-        let socket = TcpStream::connect(address).await.expect("a TCP connection");
-        // Else two short frames in a row wait for the peer's delayed acknowledgement.
-        socket.set_nodelay(true).expect("a socket option");
+        let connection = connect(address).await.expect("a connection");
+        Self::open_over(connection, address, path).await
+    }
+
+    /// The same over a connection that exists, to the server that `host` names.
+    ///
+    /// # Panics
+    /// When the upgrade is refused.
+    pub async fn open_over(connection: Connection, host: &str, path: &str) -> Self {
+        let url = format!("ws://{host}{path}");
         let request = url.as_str().into_client_request().expect("a WebSocket URL");
-        let (stream, _) = within("the upgrade", client_async(request, socket)).await.expect("an upgrade");
+        let (stream, _) = within("the upgrade", client_async(request, connection)).await.expect("an upgrade");
         let (sink, stream) = stream.split();
         let (sender, incoming) = mpsc::channel(UNREAD_FRAMES);
         let reader = tokio::spawn(read(stream, sender));
@@ -245,7 +264,7 @@ impl Drop for Client {
     }
 }
 
-async fn read(mut stream: SplitStream<WebSocketStream<TcpStream>>, sender: mpsc::Sender<Incoming>) {
+async fn read(mut stream: SplitStream<WebSocketStream<Connection>>, sender: mpsc::Sender<Incoming>) {
     loop {
         let incoming = match stream.next().await {
             Some(Ok(Message::Text(text))) => frame(false, text.as_bytes()),

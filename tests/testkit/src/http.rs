@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
+use crate::route::connect;
 use crate::wait::within;
 
 /// A request that is being put together.
@@ -69,7 +69,7 @@ impl Request {
     /// # Errors
     /// What the socket says, or that the answer is no HTTP.
     pub async fn exchange(self) -> std::io::Result<Response> {
-        let mut socket = TcpStream::connect(&self.address).await?;
+        let mut socket = connect(&self.address).await?;
         let mut head = format!("{} {} HTTP/1.1\r\nHost: {}\r\n", self.method, self.path, self.address);
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -81,7 +81,10 @@ impl Request {
         let mut request = head.into_bytes();
         request.extend(self.body.unwrap_or_default());
         // A server may answer and close before it has read a body that is too long: what it said counts.
-        let written = socket.write_all(&request).await;
+        let written = match socket.write_all(&request).await {
+            Ok(()) => socket.flush().await,
+            failed => failed,
+        };
         let mut answer = Vec::new();
         let read = socket.read_to_end(&mut answer).await;
         match Response::parse(&answer) {
@@ -101,11 +104,12 @@ impl Request {
 /// # Panics
 /// When something else than whole answers comes, or no end.
 pub async fn speak(address: &str, bytes: &[u8]) -> Vec<Response> {
-    let mut socket = TcpStream::connect(address).await.expect("a TCP connection");
+    let mut socket = connect(address).await.expect("a connection");
     let mut got = Vec::new();
     within("the answers", async {
         // The server may end the connection before it has read everything: what it said counts.
         let _ = socket.write_all(bytes).await;
+        let _ = socket.flush().await;
         let _ = socket.read_to_end(&mut got).await;
     })
     .await;

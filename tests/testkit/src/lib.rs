@@ -11,7 +11,9 @@ pub mod http;
 pub mod key_endpoint;
 pub mod process;
 pub mod raw;
+pub mod route;
 pub mod server;
+pub mod tls;
 pub mod token;
 pub mod wait;
 
@@ -20,6 +22,8 @@ pub use client::{Client, Frame, Incoming};
 pub use http::{Request, Response};
 pub use key_endpoint::{Answer, KeyEndpoint};
 pub use raw::{RawFrame, RawSocket};
+pub use route::{Connection, Route};
 pub use server::{Server, ServerBuilder};
+pub use tls::Authority;
 pub use token::{Algorithm, Signer, unix_now};
 pub use wait::{DEADLINE, eventually, eventually_equal, within};

@@ -1,9 +1,9 @@
 //! A WebSocket at the level of bytes, for frames that no library would send and for what only bytes show.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::http::{Headers, Response, parse_head};
+use crate::route::{Connection, Transport, connect};
 use crate::wait::within;
 
 /// Continuation frame.
@@ -72,12 +72,17 @@ impl RawFrame {
 }
 
 /// An upgraded connection.
-#[derive(Debug)]
-pub struct RawSocket {
+pub struct RawSocket<S = Connection> {
     /// The connection itself.
-    pub stream: TcpStream,
+    pub stream: S,
     buffer: Vec<u8>,
     headers: Headers,
+}
+
+impl<S> std::fmt::Debug for RawSocket<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RawSocket").field("buffer", &self.buffer).finish_non_exhaustive()
+    }
 }
 
 impl RawSocket {
@@ -89,10 +94,12 @@ impl RawSocket {
     /// # Panics
     /// When no well-formed answer comes.
     pub async fn open(address: &str, path: &str, headers: &[(&str, &str)]) -> Result<Self, Response> {
-        let stream = TcpStream::connect(address).await.expect("a TCP connection");
+        let stream = connect(address).await.expect("a connection");
         Self::upgrade(stream, path, headers).await
     }
+}
 
+impl<S: Transport> RawSocket<S> {
     /// The same on a connection that is there already.
     ///
     /// # Errors
@@ -100,15 +107,8 @@ impl RawSocket {
     ///
     /// # Panics
     /// When no well-formed answer comes.
-    pub async fn upgrade(
-        mut stream: TcpStream,
-        path: &str,
-        headers: &[(&str, &str)],
-    ) -> Result<Self, Response> {
-        // What is written with one call is sent at once.
-        stream.set_nodelay(true).expect("a socket option");
-        let address = stream.peer_addr().expect("the server's address");
-        let mut request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n");
+    pub async fn upgrade(mut stream: S, path: &str, headers: &[(&str, &str)]) -> Result<Self, Response> {
+        let mut request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n");
         let usual = [
             ("Connection", "Upgrade"),
             ("Upgrade", "websocket"),
@@ -121,6 +121,7 @@ impl RawSocket {
         }
         request.push_str("\r\n");
         stream.write_all(request.as_bytes()).await.expect("the request is taken");
+        stream.flush().await.expect("the request is taken");
         Self::answered(stream).await
     }
 
@@ -131,7 +132,7 @@ impl RawSocket {
     ///
     /// # Panics
     /// When no well-formed answer comes.
-    pub async fn answered(mut stream: TcpStream) -> Result<Self, Response> {
+    pub async fn answered(mut stream: S) -> Result<Self, Response> {
         let mut buffer = Vec::new();
         loop {
             if let Some((status, headers, rest)) = parse_head(&buffer) {
@@ -156,12 +157,17 @@ impl RawSocket {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
     }
 
+    async fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
+    }
+
     /// Writes bytes as they are.
     ///
     /// # Panics
     /// When the connection is gone.
     pub async fn write(&mut self, bytes: &[u8]) {
-        within("the server to take bytes", self.stream.write_all(bytes)).await.expect("an open connection");
+        within("the server to take bytes", self.send(bytes)).await.expect("an open connection");
     }
 
     /// Writes one frame, masked as a client must.
@@ -238,7 +244,7 @@ impl RawSocket {
     async fn expect_end(&mut self, frame: RawFrame) -> (u16, String) {
         let close = frame.close();
         // RFC 6455 asks for the answer; the server may already be gone.
-        let _ = self.stream.write_all(&encode(FIN | CLOSE, &frame.payload[..2])).await;
+        let _ = self.send(&encode(FIN | CLOSE, &frame.payload[..2])).await;
         assert_eq!(self.read_frame().await, None, "nothing follows a close frame");
         close
     }

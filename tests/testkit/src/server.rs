@@ -1,9 +1,10 @@
 //! A `realtime serve` process: started with free ports in a directory of its own, killed on drop.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -11,6 +12,8 @@ use tempfile::TempDir;
 
 use crate::app::TestAppBuilder;
 use crate::http::Request;
+use crate::route::{self, Route};
+use crate::tls::{Authority, Certificate};
 use crate::wait::eventually;
 
 /// The operator token that every test server gets.
@@ -54,6 +57,9 @@ fn build() -> PathBuf {
 pub struct ServerBuilder {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
+    certificate: Option<Certificate>,
+    ca: String,
+    route: Route,
 }
 
 impl ServerBuilder {
@@ -71,6 +77,23 @@ impl ServerBuilder {
         self
     }
 
+    /// Speaks TLS with a certificate of this authority; the kit's clients do, too. Its files are
+    /// [`Server::certificate_files`].
+    #[must_use]
+    pub fn tls(mut self, authority: &Authority) -> Self {
+        self.certificate = Some(authority.issue());
+        self.ca = authority.pem().to_owned();
+        self.route.tls = Some(authority.client(&["http/1.1"]));
+        self
+    }
+
+    /// Demands the PROXY protocol from this machine; the kit's clients name `source` in it.
+    #[must_use]
+    pub fn proxied_from(mut self, source: IpAddr) -> Self {
+        self.route.proxied_from = Some(source);
+        self.args(&["--proxy-protocol", "127.0.0.1"])
+    }
+
     /// Gives no operator token: the server makes one.
     #[must_use]
     pub fn without_operator_token(mut self) -> Self {
@@ -83,9 +106,23 @@ impl ServerBuilder {
     /// # Panics
     /// When it does not come up.
     pub async fn start(self) -> Server {
+        let Self { mut args, env, certificate, ca, route } = self;
         let home = Arc::new(tempfile::tempdir().expect("a temporary directory"));
-        Server::launch(self.args, self.env, home).await
+        if let Some(certificate) = certificate {
+            let [chain, key] = certificate_files(home.path());
+            std::fs::write(&chain, certificate.chain).expect("the certificate's file");
+            std::fs::write(&key, certificate.key).expect("the key's file");
+            std::fs::write(home.path().join(CA_FILE), ca).expect("the CA's file");
+            args.extend(["--tls-cert".into(), chain.into(), "--tls-key".into(), key.into()]);
+        }
+        Server::launch(args, env, route, home).await
     }
+}
+
+const CA_FILE: &str = "ca.pem";
+
+fn certificate_files(home: &Path) -> [PathBuf; 2] {
+    [home.join("chain.pem"), home.join("key.pem")]
 }
 
 /// A running server.
@@ -94,6 +131,7 @@ pub struct Server {
     child: Child,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
+    route: Route,
     /// Shared with the server started after this one on the same directory.
     home: Arc<TempDir>,
     addresses: Value,
@@ -105,16 +143,31 @@ impl Server {
         Self::builder().start().await
     }
 
-    /// A server with other arguments.
+    /// A server with other arguments. With the variable `REALTIME_TEST_TLS`, every server speaks TLS: what holds over
+    /// plain connections holds there.
     #[must_use]
     pub fn builder() -> ServerBuilder {
+        static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);
+        let plain = Self::plain_builder();
+        if std::env::var_os("REALTIME_TEST_TLS").is_some() { plain.tls(&AUTHORITY) } else { plain }
+    }
+
+    fn plain_builder() -> ServerBuilder {
         ServerBuilder {
             args: Vec::new(),
             env: vec![("REALTIME_OPERATOR_TOKEN".into(), OPERATOR_TOKEN.into())],
+            certificate: None,
+            ca: String::new(),
+            route: Route::default(),
         }
     }
 
-    async fn launch(args: Vec<OsString>, env: Vec<(OsString, OsString)>, home: Arc<TempDir>) -> Self {
+    async fn launch(
+        args: Vec<OsString>,
+        env: Vec<(OsString, OsString)>,
+        route: Route,
+        home: Arc<TempDir>,
+    ) -> Self {
         let ready = home.path().join("ready.json");
         // A server killed before had written one.
         let _ = std::fs::remove_file(&ready);
@@ -130,8 +183,9 @@ impl Server {
         command.env_remove("REALTIME_OPERATOR_TOKEN").envs(env.iter().cloned());
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log, twice")).stderr(log);
         let child = command.spawn().unwrap_or_else(|e| panic!("{}: {e}", binary().display()));
-        let mut server = Self { child, args, env, home, addresses: Value::Null };
+        let mut server = Self { child, args, env, route, home, addresses: Value::Null };
         server.addresses = server.wait_until_ready(&ready).await;
+        route::set(server.listen(), server.route.clone());
         server
     }
 
@@ -150,8 +204,9 @@ impl Server {
     /// Starts a server with the same arguments on the same data directory; this one must have ended.
     pub async fn restart(self) -> Self {
         let (args, env, home) = (self.args.clone(), self.env.clone(), Arc::clone(&self.home));
+        let route = self.route.clone();
         drop(self);
-        Self::launch(args, env, home).await
+        Self::launch(args, env, route, home).await
     }
 
     /// The public address, `host:port`.
@@ -185,6 +240,19 @@ impl Server {
     #[must_use]
     pub fn home(&self) -> &Path {
         self.home.path()
+    }
+
+    /// The files of a TLS server's certificate chain and key.
+    #[must_use]
+    pub fn certificate_files(&self) -> [PathBuf; 2] {
+        certificate_files(self.home())
+    }
+
+    /// The certificate of a TLS server's authority, and its file.
+    #[must_use]
+    pub fn ca(&self) -> Option<(String, PathBuf)> {
+        let path = self.home().join(CA_FILE);
+        std::fs::read_to_string(&path).ok().map(|pem| (pem, path))
     }
 
     /// What the server has logged since the first start.

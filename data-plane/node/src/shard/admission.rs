@@ -50,6 +50,9 @@ impl Hub {
         if self.poller.add(arrival.stream.socket(), token).is_err() {
             return None;
         }
+        // The front door may have read and sealed more than the opening.
+        self.cells.unsent(0, arrival.stream.unsent());
+        self.cells.unfinished(0, arrival.stream.unopened());
         let id = self.shared.ids.make(self.number, token.index);
         let subject = arrival.identity.subject.clone().unwrap_or_else(|| id.to_string().into());
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

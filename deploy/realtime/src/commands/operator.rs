@@ -59,7 +59,8 @@ impl Operator {
             Some(token) => (token.clone(), "the one that was given".to_owned()),
             None => self.local_token()?,
         };
-        let channel = Channel::connect_within(&self.server, Some(&token), self.timeout, self.ca.as_deref()).await;
+        let channel =
+            Channel::connect_within(&self.server, Some(&token), self.timeout, self.ca.as_deref()).await;
         let channel = channel.map_err(|e| match e.code {
             ErrorCode::Unavailable => {
                 let prefix = format!("cannot reach {}: ", self.server);

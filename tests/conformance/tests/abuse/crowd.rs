@@ -4,7 +4,7 @@ use std::future::Future;
 
 use realtime_testkit::raw::RawSocket;
 use realtime_testkit::{TestApp, within};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
@@ -39,7 +39,7 @@ pub(crate) async fn connect_from(address: &str, source: u8) -> TcpStream {
 }
 
 /// A session whose welcome is still to be read.
-pub(crate) async fn session_from(address: &str, path: &str, source: u8) -> RawSocket {
+pub(crate) async fn session_from(address: &str, path: &str, source: u8) -> RawSocket<TcpStream> {
     let stream = connect_from(address, source).await;
     within("the upgrade", RawSocket::upgrade(stream, path, &[]))
         .await
@@ -47,7 +47,7 @@ pub(crate) async fn session_from(address: &str, path: &str, source: u8) -> RawSo
 }
 
 /// Sessions of one app, each with its welcome read.
-pub(crate) async fn sessions(app: &TestApp, count: usize) -> Vec<RawSocket> {
+pub(crate) async fn sessions(app: &TestApp, count: usize) -> Vec<RawSocket<TcpStream>> {
     let token = app.sign(serde_json::json!({}));
     crowd(count, |_| {
         let (address, path) = (app.address().to_owned(), app.path(&token));
@@ -61,7 +61,7 @@ pub(crate) async fn sessions(app: &TestApp, count: usize) -> Vec<RawSocket> {
 }
 
 /// Reads until the connection ends, however it does.
-pub(crate) async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
+pub(crate) async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let mut bytes = Vec::new();
     // A reset is an end too; what came before it counts.
     let _ = within("the connection's end", stream.read_to_end(&mut bytes)).await;

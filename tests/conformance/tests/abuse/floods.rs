@@ -4,13 +4,13 @@ use realtime_testkit::raw::{FIN, PING, PONG, RawSocket, TEXT, encode};
 use realtime_testkit::{Server, TestApp, eventually_equal};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::PUBLISH;
 use crate::measure::{Neighbour, frugal_server, three_times};
 
 /// A session whose kernel buffers what the client does not read as little as it can.
-pub(crate) async fn narrow(app: &TestApp, token: &str) -> RawSocket {
+pub(crate) async fn narrow(app: &TestApp, token: &str) -> RawSocket<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let stream = socket.connect(app.address().parse().unwrap()).await.unwrap();
@@ -21,7 +21,7 @@ pub(crate) async fn narrow(app: &TestApp, token: &str) -> RawSocket {
 
 /// Writes the same again and again, reading nothing, until the server ends the connection; meanwhile what the server
 /// keeps for it stays below `limits.maxUnsentBytes` and what one read of 64 KiB may bring on top.
-async fn flood_unread(server: &Server, mut socket: RawSocket, bytes: Vec<u8>) {
+async fn flood_unread(server: &Server, mut socket: RawSocket<TcpStream>, bytes: Vec<u8>) {
     let flood = tokio::spawn(async move { while socket.stream.write_all(&bytes).await.is_ok() {} });
     let mut most = 0;
     while !flood.is_finished() {

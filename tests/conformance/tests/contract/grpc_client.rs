@@ -10,7 +10,7 @@ use realtime_proto::generated::pubsub::pub_sub_client::PubSubClient;
 use realtime_testkit::server::OPERATOR_TOKEN;
 use realtime_testkit::{Server, within};
 use serde_json::Value;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
 /// The services of a server, over one connection.
@@ -64,7 +64,14 @@ pub(crate) fn publish(app_id: &str, topic: &str) -> PublishRequest {
 
 impl Grpc {
     pub(crate) async fn connect(server: &Server) -> Self {
-        let endpoint = Endpoint::from_shared(format!("http://{}", server.grpc_listen())).expect("a URL");
+        let ca = server.ca();
+        let scheme = if ca.is_some() { "https" } else { "http" };
+        let mut endpoint =
+            Endpoint::from_shared(format!("{scheme}://{}", server.grpc_listen())).expect("a URL");
+        if let Some((pem, _)) = ca {
+            let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
+            endpoint = endpoint.tls_config(tls).expect("TLS");
+        }
         let channel = within("the gRPC port", endpoint.connect()).await.expect("a connection");
         Self {
             apps: AppsClient::new(channel.clone()),

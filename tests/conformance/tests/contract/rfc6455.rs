@@ -1,10 +1,10 @@
 //! 2.3: limits of size, and what RFC 6455 asks besides the cases of `tests/autobahn`.
 
 use realtime_testkit::raw::{BINARY, CONTINUATION, FIN, TEXT, encode};
+use realtime_testkit::route::connect;
 use realtime_testkit::{RawSocket, Server, TestApp, within};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use crate::PUBLISH;
 
@@ -129,7 +129,7 @@ async fn the_upgrade_needs_the_version_and_key_of_rfc_6455() {
 async fn a_frame_that_comes_with_the_upgrade_request_is_read() {
     let server = Server::start().await;
     let app = server.app().create().await;
-    let mut stream = TcpStream::connect(app.address()).await.unwrap();
+    let mut stream = connect(app.address()).await.unwrap();
     let head = format!(
         "GET {} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
@@ -138,6 +138,7 @@ async fn a_frame_that_comes_with_the_upgrade_request_is_read() {
     let mut bytes = head.into_bytes();
     bytes.extend(encode(FIN | TEXT, br#"{"type":"subscribe","data":{"topic":"early"}}"#));
     stream.write_all(&bytes).await.unwrap();
+    stream.flush().await.unwrap();
     let mut answer = Vec::new();
     within("the two welcomes", async {
         while !String::from_utf8_lossy(&answer).contains(r#"{"topic":"early","messageType":"welcome""#) {
