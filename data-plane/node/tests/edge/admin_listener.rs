@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use realtime_data_plane::AdminListener;
-use realtime_data_plane::metrics::{Gauges, NODE_METRICS, gate_counters, render};
+use realtime_data_plane::metrics::{CertificateGauges, Gauges, NODE_METRICS, gate_counters, render};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -57,10 +57,12 @@ async fn every_counter_is_in_the_table_and_the_table_has_no_other() {
     let node = Node::start(Setup::default()).await;
     let mut counters = node.shards.counters();
     counters.extend(gate_counters(&node.gate.stats()));
+    counters.extend(node.http.counters());
     for (name, _) in &counters {
         assert!(NODE_METRICS.iter().any(|metric| metric.name == *name), "{name} is not documented");
     }
-    let text = render(&Gauges::default(), &counters);
+    let tls = Some(CertificateGauges::default());
+    let text = render(&Gauges { tls, ..Gauges::default() }, &counters);
     for metric in NODE_METRICS {
         let help = format!("# HELP {} {}\n", metric.name, metric.help);
         assert!(text.contains(&help), "{} is documented and not counted", metric.name);
