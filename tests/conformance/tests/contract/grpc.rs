@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::apps::{minimal, path};
-use crate::grpc_client::{Grpc, Refused, answer, call, publish};
+use crate::grpc_client::{Grpc, Refused, answer, call, channel, publish};
 use crate::limits::limited;
 use crate::{APPLICATION, CONNECTIONS, KEYS, PUBLISH, SUBSCRIBERS};
 
@@ -357,7 +357,7 @@ async fn the_discovery_service_is_not_served_to_services() {
     use realtime_proto::generated::discovery::StreamRequest;
     use realtime_proto::generated::discovery::discovery_client::DiscoveryClient;
     let server = Server::start().await;
-    let mut client = DiscoveryClient::connect(format!("http://{}", server.grpc_listen())).await.unwrap();
+    let mut client = DiscoveryClient::new(channel(&server).await);
     let hello = call(OPERATOR_TOKEN, tokio_stream::iter([StreamRequest::default()]));
     let refused = within("the answer", client.stream(hello)).await.map(drop).expect_err("a refusal");
     assert_eq!(refused.code(), Code::Unimplemented);

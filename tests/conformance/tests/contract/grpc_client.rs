@@ -62,17 +62,21 @@ pub(crate) fn publish(app_id: &str, topic: &str) -> PublishRequest {
     PublishRequest { app_id, topic, message_json: "1".into(), ..Default::default() }
 }
 
+/// A connection to a server's gRPC port.
+pub(crate) async fn channel(server: &Server) -> Channel {
+    let ca = server.ca();
+    let scheme = if ca.is_some() { "https" } else { "http" };
+    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", server.grpc_listen())).expect("a URL");
+    if let Some((pem, _)) = ca {
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
+        endpoint = endpoint.tls_config(tls).expect("TLS");
+    }
+    within("the gRPC port", endpoint.connect()).await.expect("a connection")
+}
+
 impl Grpc {
     pub(crate) async fn connect(server: &Server) -> Self {
-        let ca = server.ca();
-        let scheme = if ca.is_some() { "https" } else { "http" };
-        let mut endpoint =
-            Endpoint::from_shared(format!("{scheme}://{}", server.grpc_listen())).expect("a URL");
-        if let Some((pem, _)) = ca {
-            let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem));
-            endpoint = endpoint.tls_config(tls).expect("TLS");
-        }
-        let channel = within("the gRPC port", endpoint.connect()).await.expect("a connection");
+        let channel = channel(server).await;
         Self {
             apps: AppsClient::new(channel.clone()),
             settings: SettingsClient::new(channel.clone()),
