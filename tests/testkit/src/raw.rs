@@ -95,7 +95,7 @@ impl RawSocket {
     /// When no well-formed answer comes.
     pub async fn open(address: &str, path: &str, headers: &[(&str, &str)]) -> Result<Self, Response> {
         let stream = connect(address).await.expect("a connection");
-        Self::upgrade(stream, path, headers).await
+        Self::upgrade_at(stream, address, path, headers).await
     }
 }
 
@@ -107,8 +107,17 @@ impl<S: Transport> RawSocket<S> {
     ///
     /// # Panics
     /// When no well-formed answer comes.
-    pub async fn upgrade(mut stream: S, path: &str, headers: &[(&str, &str)]) -> Result<Self, Response> {
-        let mut request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n");
+    pub async fn upgrade(stream: S, path: &str, headers: &[(&str, &str)]) -> Result<Self, Response> {
+        Self::upgrade_at(stream, "localhost", path, headers).await
+    }
+
+    async fn upgrade_at(
+        mut stream: S,
+        host: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, Response> {
+        let mut request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n");
         let usual = [
             ("Connection", "Upgrade"),
             ("Upgrade", "websocket"),
