@@ -21,6 +21,7 @@ pub mod settings;
 pub mod texts;
 mod timestamp;
 pub mod topic;
+pub mod unique;
 pub mod usage;
 
 pub use address::AddressList;

@@ -3,10 +3,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use realtime_proto::unique::{self, NotUnique};
 use realtime_proto::{ApiError, ErrorCode, FieldErrors, timestamp};
 use serde_json::Value;
 
-use super::unique::{self, NotUnique};
 use crate::store::{Entry, StoreError};
 
 /// Largest document, as in the HTTP API.

@@ -10,7 +10,6 @@ mod document;
 mod nodes;
 mod rules;
 mod settings;
-mod unique;
 
 pub use apps::AppsService;
 pub use nodes::NodesService;

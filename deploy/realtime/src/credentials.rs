@@ -63,6 +63,10 @@ impl Signer {
             None if !key.contains("-----BEGIN ") => Algorithm::HS256,
             None => fitting(&key)?,
         };
+        // No server takes a PEM as a secret.
+        if algorithm.is_hmac() && key.contains("-----BEGIN ") {
+            return Err(format!("{algorithm:?} signs with a secret, not with a key in PEM form"));
+        }
         let signer = Self { algorithm, key, issuer: None, audience: None };
         // What is wrong with the key is said now, not when the first token is needed.
         signer.sign(&Claims::default()).map(|_| signer)
@@ -211,6 +215,8 @@ mod tests {
         let p256 = issue::generate(Algorithm::ES256).private_pem;
         let error = Signer::new(p256.clone(), Some(Algorithm::ES512)).unwrap_err();
         assert!(error.contains("ES512") && !error.contains(p256.lines().nth(1).unwrap()));
+        let error = Signer::new(p256, Some(Algorithm::HS256)).unwrap_err();
+        assert_eq!(error, "HS256 signs with a secret, not with a key in PEM form");
         assert!(Signer::new(String::new(), None).is_err());
     }
 

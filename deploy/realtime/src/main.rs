@@ -9,6 +9,7 @@ mod failure;
 mod logs;
 mod private_file;
 mod serve;
+mod text_file;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use crate::text_file;
+
 /// Creates `path` with `text`; an existing file is an error. A crash leaves either nothing or the whole file.
 pub(crate) fn create(path: &Path, text: &str) -> io::Result<()> {
     let temporary = sibling(path);
@@ -25,7 +27,7 @@ pub(crate) fn replace_public(path: &Path, text: &str) -> io::Result<()> {
 
 /// The text of `path`, without the line ends around it; `None`: there is no such file.
 pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
-    match fs::read_to_string(path) {
+    match text_file::read(path) {
         Ok(text) => Ok(Some(text.trim().to_owned())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),

@@ -57,6 +57,11 @@ fn what_is_wrong_on_the_command_line_is_one_line_with_what_may_be_meant() {
             "pub No/App news x --app-token t",
             "application id \"No/App\" must be 1 to 64 characters of a-z, 0-9, - and _",
         ),
+        (
+            "keys generate --out ",
+            "--out (REALTIME_OUT, key out): \"\" on the command line: must not be empty",
+        ),
+        ("token --key /dev/zero", "cannot read /dev/zero: it has more than 64 MiB"),
         ("man apps nope", "there is no command `realtime apps nope`"),
     ] {
         assert_says(&mut alone(home.path(), line), 2, said);
@@ -228,6 +233,8 @@ fn a_document_that_is_wrong_is_told_by_file_and_field_before_any_server_is_asked
     write("bad.json", r#"{"name": "n", "tier": 7}"#);
     write("bad.toml", "name = \"n\"\nauthKey = hush\n");
     write("number.json", "3");
+    write("key.json", r#"[{"name": "n", "enabled": true, "enabled": false}]"#);
+    std::fs::write(home.path().join("latin1.json"), b"\"\xe9\"").unwrap();
     let key = json!({"source": "raw", "algorithms": ["HS256"], "key": "hush-hush-hush-hush-hush-hush-hush"});
     let app = |id: &str, name: &str| json!({"appId": id, "name": name, "authKey": key, "adminKey": key});
     write("twice.json", &json!([app("a", "one"), app("b", "one"), {"name": "three"}]).to_string());
@@ -237,6 +244,9 @@ fn a_document_that_is_wrong_is_told_by_file_and_field_before_any_server_is_asked
         ("cut.json", "cut.json, line 2, column 10: not JSON: EOF while parsing a value"),
         ("bad.json", "bad.json: authKey: is required; adminKey: is required; tier: must be a string"),
         ("number.json", "number.json: must be a JSON object"),
+        ("key.json", "key.json: [0].enabled: is given twice"),
+        ("latin1.json", "cannot read latin1.json: it is not UTF-8"),
+        ("/dev/zero", "cannot read /dev/zero: it has more than 64 MiB"),
     ] {
         assert_says(&mut apply(file), 2, said);
     }

@@ -39,8 +39,10 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// Callers that wait for one set: half of the connections that a front door holds, so that an application whose
 /// endpoint is slow leaves room for others.
 pub(super) const MAX_WAITING: usize = 8192;
-/// A fetch ends before; where very many sets are fetched at once, it may begin later.
-const WAIT_TIMEOUT: Duration = FETCH_TIMEOUT.saturating_add(Duration::from_secs(1));
+/// A second more than [`FETCH_TIMEOUT`]: a fetch ends before; where very many sets are fetched at once, it may begin
+/// later.
+const WAIT_TIMEOUT: Duration = Duration::from_secs(6);
+const _: () = assert!(WAIT_TIMEOUT.as_secs() > FETCH_TIMEOUT.as_secs());
 
 /// A key set behind a URL. Dropping it ends its task.
 pub(super) struct RemoteSet {

@@ -71,6 +71,11 @@ pub(super) fn check_handshake<B>(request: &Request<B>) -> Result<Handshake, ApiE
     if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(ApiError::new(ErrorCode::UpgradeRequired, "Sec-WebSocket-Version must be 13"));
     }
+    // A proxy in front would take for a body what is read as frames here.
+    let length = headers.get(header::CONTENT_LENGTH);
+    if headers.contains_key(header::TRANSFER_ENCODING) || length.is_some_and(|length| length != "0") {
+        return Err(ApiError::new(ErrorCode::InvalidRequest, "a WebSocket opens without a body"));
+    }
     let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
     let accept = match (keys.next(), keys.next()) {
         (Some(key), None) => key.to_str().ok().and_then(accept_key),

@@ -1,12 +1,14 @@
 //! Documents from files: JSON, or TOML where the file's name says so.
 
-use std::io::Read;
+use std::path::Path;
 
+use realtime_proto::unique::{self, NotUnique};
 use serde_json::Value;
 
 use crate::cli::ApplyArgs;
 use crate::config::{Layers, Resolver};
 use crate::failure::Failure;
+use crate::text_file;
 
 use super::operator::Operator;
 use super::print;
@@ -64,12 +66,7 @@ impl Apply {
 }
 
 fn text(name: &str) -> std::io::Result<String> {
-    if name == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text)?;
-        return Ok(text);
-    }
-    std::fs::read_to_string(name)
+    if name == "-" { text_file::read_from(std::io::stdin()) } else { text_file::read(Path::new(name)) }
 }
 
 /// The document, or what is wrong and where. The text itself is not quoted: it may be a secret.
@@ -81,10 +78,13 @@ fn parse(name: &str, text: &str) -> Result<Value, String> {
         })?;
         return serde_json::to_value(table).map_err(|e| format!("{name}: {e}"));
     }
-    serde_json::from_str(text).map_err(|e| {
-        let what = e.to_string();
-        let what = what.split(" at line ").next().unwrap_or_default();
-        format!("{name}, line {}, column {}: not JSON: {what}", e.line(), e.column())
+    unique::from_slice(text.as_bytes()).map_err(|e| match e {
+        NotUnique::Syntax(e) => {
+            let what = e.to_string();
+            let what = what.split(" at line ").next().unwrap_or_default();
+            format!("{name}, line {}, column {}: not JSON: {what}", e.line(), e.column())
+        }
+        NotUnique::Twice(path) => format!("{name}: {path}: is given twice"),
     })
 }
 

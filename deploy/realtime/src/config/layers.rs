@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 
 use toml::{Table, Value};
 
 use super::parse::boolean;
+use crate::text_file;
 
 /// Prefix of every variable.
 const PREFIX: &str = "REALTIME_";
@@ -41,7 +43,7 @@ impl Layers {
     pub(crate) fn load(config: Option<&str>, known: &BTreeSet<String>, unknown: Vec<Problem>) -> Self {
         let env = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let read = |path: &str| std::fs::read_to_string(path).map_err(|e| e.to_string());
+        let read = |path: &str| text_file::read(Path::new(path)).map_err(|e| e.to_string());
         let mut layers = Self::from_parts(config, known, unknown, env, read);
         // Left out above; without a word, the default would take the place of what was meant.
         let unreadable = std::env::vars_os()

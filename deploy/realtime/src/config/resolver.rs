@@ -68,9 +68,12 @@ impl<'a> Resolver<'a> {
         Ok(self.raw(flag, given)?.map(|raw| raw.text))
     }
 
-    /// A text.
+    /// A text. An empty one is what a shell makes of `--out "$UNSET"`, and would name a file `.key`.
     pub(crate) fn text(&mut self, flag: &str, given: Option<&String>) -> Result<Option<String>, Noted> {
-        self.secret(flag, given)
+        self.optional(flag, given, |text| match text {
+            "" => Err("must not be empty".into()),
+            text => Ok(text.to_owned()),
+        })
     }
 
     /// A switch; off by default.

@@ -10,6 +10,7 @@ use super::config::OperatorSource;
 use super::watch::Watched;
 use crate::failure::Failure;
 use crate::private_file;
+use crate::text_file;
 
 /// The file's name in the data directory.
 pub(super) const TOKEN_FILE: &str = "operator.token";
@@ -59,7 +60,7 @@ fn made(path: &Path) -> std::io::Result<String> {
 }
 
 fn read(path: &Path) -> Result<OperatorTokens, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let text = text_file::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     OperatorTokens::parse(&text).map_err(|e| format!("{}: {e}", path.display()))
 }
 

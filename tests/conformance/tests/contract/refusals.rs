@@ -21,6 +21,18 @@ async fn a_plain_request_is_told_to_upgrade() {
     server.request("GET", &path).send().await.expect_problem(426, "upgrade_required");
 }
 
+/// What follows the head are frames: a proxy in front must not take them for a body, nor a body for frames.
+#[tokio::test]
+async fn a_handshake_with_a_body_opens_no_session() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let path = app.path(&app.token("a", &[]));
+    for body in [("Content-Length", "5"), ("Transfer-Encoding", "chunked")] {
+        app.refused(&path, &[body]).await.expect_problem(400, "invalid_request");
+    }
+    app.connect_raw(&app.token("a", &[]), &[("Content-Length", "0")]).await.expect_frame().await;
+}
+
 #[tokio::test]
 async fn an_unknown_app_is_404() {
     let server = Server::start().await;

@@ -14,14 +14,18 @@ const MAX_NAME_CHARS: usize = 64;
 
 /// Why a document was not read.
 #[derive(Debug)]
-pub(super) enum NotUnique {
+pub enum NotUnique {
     /// It is not JSON.
     Syntax(serde_json::Error),
     /// The member at this path is given twice.
     Twice(String),
 }
 
-pub(super) fn from_slice(text: &[u8]) -> Result<Value, NotUnique> {
+/// The document; names that stand for the same text are the same name.
+///
+/// # Errors
+/// Where it is no JSON, or an object gives a name twice.
+pub fn from_slice(text: &[u8]) -> Result<Value, NotUnique> {
     let twice = Cell::new(None);
     let mut reader = serde_json::Deserializer::from_slice(text);
     let place = Place { path: String::new(), twice: &twice };
