@@ -1,4 +1,4 @@
-//! Text files of bounded size: a device, or the wrong file, must not fill the machine's memory.
+//! Files of bounded size: a device, or the wrong file, must not fill the machine's memory.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,14 +12,23 @@ pub(crate) fn read(path: &Path) -> io::Result<String> {
     read_from(File::open(path)?)
 }
 
-/// All that `reader` has.
+/// The text that `reader` has.
 pub(crate) fn read_from(reader: impl Read) -> io::Result<String> {
+    String::from_utf8(all(reader)?).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+}
+
+/// The bytes of a file, such as certificates with names in any encoding between them.
+pub(crate) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    all(File::open(path)?)
+}
+
+fn all(reader: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // One byte more tells a whole text from the beginning of a longer one.
+    // One byte more tells a whole file from the beginning of a longer one.
     if reader.take(MAX_BYTES + 1).read_to_end(&mut bytes)? as u64 > MAX_BYTES {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 64 MiB"));
     }
-    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -32,6 +41,7 @@ mod tests {
         assert_eq!(read_from(endless().take(MAX_BYTES)).unwrap().len() as u64, MAX_BYTES);
         assert_eq!(read_from(endless()).unwrap_err().to_string(), "it has more than 64 MiB");
         assert_eq!(read(Path::new("/dev/zero")).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert!(read_bytes(Path::new("/dev/zero")).is_err());
         assert_eq!(read_from(&b"\xff"[..]).unwrap_err().to_string(), "it is not UTF-8");
     }
 }

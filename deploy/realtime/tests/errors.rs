@@ -62,6 +62,8 @@ fn what_is_wrong_on_the_command_line_is_one_line_with_what_may_be_meant() {
             "--out (REALTIME_OUT, key out): \"\" on the command line: must not be empty",
         ),
         ("token --key /dev/zero", "cannot read /dev/zero: it has more than 64 MiB"),
+        ("pub demo news x --app-token t\u{e9}", "--app-token: it has characters that no token has"),
+        ("sub demo news --app-token a\r\nX:y", "--app-token: it has characters that no token has"),
         ("man apps nope", "there is no command `realtime apps nope`"),
     ] {
         assert_says(&mut alone(home.path(), line), 2, said);

@@ -52,6 +52,10 @@ impl ClientConfig {
     /// Options of a client of this application. A token signed here allows just `permissions`.
     pub(super) fn options(&self, app: &AppId, permissions: Vec<String>) -> Result<Options, Failure> {
         let token = match &self.app_token {
+            // Else it is the server that seems to refuse what could not even be sent.
+            Some(token) if !token.bytes().all(|b| b.is_ascii_graphic()) => {
+                return Err(Failure::input("--app-token: it has characters that no token has"));
+            }
             Some(token) => token.clone().into(),
             None => self.signed(self.signing.signer(Some(app))?, permissions),
         };

@@ -1,10 +1,13 @@
 //! Texts to values. Errors say what a value must be; the resolver says which value.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
 use std::time::Duration;
 
 use realtime_proto::AddressList;
 use realtime_proto::app::Algorithm;
+
+use crate::text_file;
 
 /// An address to listen on; `None`: `off`.
 pub(crate) type Listen = Option<SocketAddr>;
@@ -40,7 +43,7 @@ pub(crate) fn addresses_or_off(text: &str) -> Result<Option<AddressList>, String
 
 /// The content of a file.
 pub(crate) fn file(path: &str) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|e| format!("cannot be read: {e}"))
+    text_file::read_bytes(Path::new(path)).map_err(|e| format!("cannot be read: {e}"))
 }
 
 /// `true` or `false`.

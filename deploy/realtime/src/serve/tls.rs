@@ -1,7 +1,6 @@
 //! The certificate of the public port and its files: read at the start, and again when they change.
 
 use std::fmt;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +10,7 @@ use realtime_data_plane::tls::{Acceptor, BadCertificate, Certificate, Tls};
 
 use super::watch::Watched;
 use crate::credentials::now;
+use crate::text_file;
 
 /// The files of `--tls-cert` and `--tls-key`, read and found to fit each other.
 #[derive(Debug)]
@@ -55,7 +55,8 @@ impl TlsFiles {
 impl Paths {
     fn read(&self) -> Result<Certificate, BadFile> {
         let read = |flag, path: &PathBuf| {
-            fs::read(path).map_err(|e| BadFile { flag, why: format!("cannot read {}: {e}", path.display()) })
+            text_file::read_bytes(path)
+                .map_err(|e| BadFile { flag, why: format!("cannot read {}: {e}", path.display()) })
         };
         let (chain, key) = (read(CHAIN_FLAG, &self.chain)?, read(KEY_FLAG, &self.key)?);
         Certificate::from_pem(&chain, &key).map_err(|bad| {
