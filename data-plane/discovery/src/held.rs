@@ -4,7 +4,7 @@
 //! update leaves alone keeps its `Arc`; a resource that does not validate is noted and its last good version
 //! stays in force (none: an app stays absent, settings stay the defaults), while the rest of the update applies.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use realtime_auth::{App, JwksCache};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use wire::removed::Kind as RemovedKind;
 use wire::resource::Kind as ResourceKind;
 
-use crate::Snapshot;
+use crate::{SharedMap, Snapshot};
 
 /// One complete update.
 #[derive(Debug)]
@@ -117,8 +117,7 @@ impl Held {
             && a.store_id == b.store_id
             && a.members == b.members
             && a.settings == b.settings
-            && a.apps.len() == b.apps.len()
-            && a.apps.iter().all(|(id, app)| b.apps.get(id).is_some_and(|other| Arc::ptr_eq(app, other)))
+            && a.apps.differences(&b.apps).all(|(_, a, b)| a.zip(b).is_some_and(|(a, b)| Arc::ptr_eq(a, b)))
     }
 }
 
@@ -193,7 +192,7 @@ fn app_id_of(resource: &wire::Resource) -> Option<&str> {
 }
 
 fn accept_app(
-    apps: &mut HashMap<AppId, Arc<App>>,
+    apps: &mut SharedMap<AppId, Arc<App>>,
     document: &wire::App,
     jwks: &JwksCache,
 ) -> Result<(), String> {

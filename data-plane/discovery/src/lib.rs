@@ -12,6 +12,7 @@
 mod backoff;
 mod client;
 mod held;
+mod shared_map;
 mod usage;
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use realtime_proto::{AppId, NodePrefix, Settings};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
+pub use shared_map::SharedMap;
 pub use usage::{Counted, UsageLink, UsageTable};
 
 /// Commands that may wait for their reader.
@@ -36,7 +38,7 @@ pub struct Snapshot {
     /// Store id.
     pub store_id: String,
     /// Applications, keys compiled.
-    pub apps: HashMap<AppId, Arc<App>>,
+    pub apps: SharedMap<AppId, Arc<App>>,
     /// The operator's settings.
     pub settings: Arc<Settings>,
     /// Live members by node id.

@@ -1,6 +1,7 @@
 //! The data-plane node. `shard` is the hot path: one OS thread per core owns its connections, topic index
 //! and timers. `shards` is the handle that everything else (front door, PubSub service, drain) uses.
 
+mod app_table;
 mod ids;
 mod operation;
 mod runtime;

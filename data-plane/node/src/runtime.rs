@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use realtime_auth::App;
-use realtime_discovery::Snapshot;
 use realtime_proto::settings::{Limits, Tier};
-use realtime_proto::{ApiError, AppId, ErrorCode, Settings};
+use realtime_proto::{ApiError, ErrorCode, Settings};
 use realtime_session::Policy;
 
 use crate::usage::{AppQuota, UsageLedger};
@@ -69,6 +68,38 @@ impl Drop for Reservation {
 }
 
 impl AppRuntime {
+    /// What runs for `app` on from `old`: its use and its sessions' slot are kept as long as the application stays
+    /// enabled. A period that begins gets `new_slot`; a disabled application has no sessions and needs none.
+    pub(crate) fn next(
+        app: &Arc<App>,
+        old: Option<&Arc<Self>>,
+        new_slot: impl FnOnce() -> u32,
+        settings: &Settings,
+        ledger: &UsageLedger,
+    ) -> Self {
+        let config = &app.config;
+        let kept = old.filter(|old| {
+            let old = &old.app.config;
+            old.enabled && config.enabled && old.period == config.period
+        });
+        // The control plane refuses settings that lack a tier in use; should it happen, the tighter default holds.
+        let tier = settings.tiers.get(&config.tier).copied().unwrap_or(Tier::FREE);
+        Self {
+            app: app.clone(),
+            slot: kept.or(old.filter(|_| !config.enabled)).map_or_else(new_slot, |old| old.slot),
+            policy: Policy {
+                max_message_bytes: settings.limits.message_bytes(),
+                messages_per_second: tier.messages_per_second,
+                inbound_enabled: config.inbound_enabled(),
+                refused_subscription: config.refused_subscription_policy,
+            },
+            tier,
+            limits: settings.limits,
+            usage: kept.map_or_else(Arc::default, |old| old.usage.clone()),
+            quota: ledger.quota(&config.app_id),
+        }
+    }
+
     /// Longest message of this application's clients and services, in bytes.
     #[must_use]
     pub fn max_message_bytes(&self) -> u32 {
@@ -166,93 +197,6 @@ impl AppUsage {
             if *shards == 0 {
                 topics.remove(name);
             }
-        }
-    }
-}
-
-/// The applications in force: an immutable value that is replaced as a whole.
-#[derive(Debug, Default)]
-pub(crate) struct AppTable {
-    /// Every application, disabled ones too.
-    by_id: HashMap<AppId, Arc<AppRuntime>>,
-    /// Enabled ones by slot.
-    by_slot: HashMap<u32, Arc<AppRuntime>>,
-    pub(crate) settings: Arc<Settings>,
-    /// Counts slots that went: sessions need to be looked through only when it changes.
-    pub(crate) gone: u64,
-    /// Counts changes that may bring a session's timer forward.
-    pub(crate) timers: u64,
-    next_slot: u32,
-}
-
-impl AppTable {
-    pub(crate) fn by_id(&self, id: &str) -> Option<&Arc<AppRuntime>> {
-        self.by_id.get(id)
-    }
-
-    #[inline]
-    pub(crate) fn by_slot(&self, slot: u32) -> Option<&Arc<AppRuntime>> {
-        self.by_slot.get(&slot)
-    }
-
-    /// The table for a snapshot: what did not change keeps its value, what was enabled again gets a new slot.
-    pub(crate) fn next(&self, snapshot: &Snapshot, ledger: &UsageLedger) -> Self {
-        let same_settings = self.settings == snapshot.settings;
-        let mut next = Self {
-            settings: snapshot.settings.clone(),
-            gone: self.gone,
-            timers: self.timers + u64::from(self.settings.limits != snapshot.settings.limits),
-            next_slot: self.next_slot,
-            ..Self::default()
-        };
-        for (id, app) in &snapshot.apps {
-            let old = self.by_id.get(id);
-            let runtime = match old {
-                Some(old) if same_settings && Arc::ptr_eq(&old.app, app) => old.clone(),
-                _ => Arc::new(next.runtime(app, old, &snapshot.settings, ledger)),
-            };
-            let expiry = |app: &AppRuntime| app.app.config.disconnect_on_token_expiry;
-            next.timers += u64::from(old.is_some_and(|old| expiry(old) != expiry(&runtime)));
-            if runtime.app.config.enabled {
-                next.by_slot.insert(runtime.slot, runtime.clone());
-            }
-            next.by_id.insert(id.clone(), runtime);
-        }
-        next.gone += self.by_slot.keys().filter(|slot| !next.by_slot.contains_key(*slot)).count() as u64;
-        next
-    }
-
-    fn runtime(
-        &mut self,
-        app: &Arc<App>,
-        old: Option<&Arc<AppRuntime>>,
-        settings: &Settings,
-        ledger: &UsageLedger,
-    ) -> AppRuntime {
-        let config = &app.config;
-        let kept = old.filter(|old| {
-            let old = &old.app.config;
-            old.enabled && config.enabled && old.period == config.period
-        });
-        let slot = kept.map_or(self.next_slot, |old| old.slot);
-        if kept.is_none() {
-            self.next_slot += 1;
-        }
-        // The control plane refuses settings that lack a tier in use; should it happen, the tighter default holds.
-        let tier = settings.tiers.get(&config.tier).copied().unwrap_or(Tier::FREE);
-        AppRuntime {
-            app: app.clone(),
-            slot,
-            policy: Policy {
-                max_message_bytes: settings.limits.message_bytes(),
-                messages_per_second: tier.messages_per_second,
-                inbound_enabled: config.inbound_enabled(),
-                refused_subscription: config.refused_subscription_policy,
-            },
-            tier,
-            limits: settings.limits,
-            usage: kept.map_or_else(Arc::default, |old| old.usage.clone()),
-            quota: ledger.quota(&config.app_id),
         }
     }
 }

@@ -15,10 +15,11 @@ use realtime_proto::{ApiError, AppId, CloseCode, ConnectionId, ErrorCode, NodePr
 use realtime_session::{Frame, encode, frame};
 use tokio::sync::oneshot;
 
+use crate::app_table::AppTable;
 use crate::ids::ConnectionIds;
 use crate::metrics::INBOX_PUBLISHES;
 use crate::operation::{Arrival, ConnectionInfo, Publication, Receipt, Target};
-use crate::runtime::{AppRuntime, AppTable, NodeUsage};
+use crate::runtime::{AppRuntime, NodeUsage};
 use crate::shard::Seat;
 use crate::shard::admin::smallest;
 use crate::shard::counters::Published;

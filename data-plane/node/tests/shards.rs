@@ -1,6 +1,5 @@
 //! The shards from outside: real sockets in, real frames out. What needs HTTP or gRPC is tested elsewhere.
 
-use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -55,7 +54,7 @@ impl Node {
         };
         let config = config.expect("a configuration");
         let app = Arc::new(App::compile(config.clone(), 1, &JwksCache::offline()).expect("keys"));
-        self.snapshot.apps = HashMap::from([(config.app_id, app)]);
+        self.snapshot.apps = [(config.app_id, app)].into_iter().collect();
         self.shards.configure(&self.snapshot);
     }
 

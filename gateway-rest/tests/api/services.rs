@@ -2,12 +2,12 @@
 //! The applications' one keeps documents and versions, and puts each write into the gateway's snapshot, as
 //! the discovery stream would.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use realtime_auth::{App, Caller, JwksCache};
-use realtime_discovery::Snapshot;
+use realtime_discovery::{SharedMap, Snapshot};
 use realtime_proto::generated::admin::apps_server::Apps;
 use realtime_proto::generated::admin::settings_server::Settings;
 use realtime_proto::generated::admin::{self, *};
@@ -166,7 +166,7 @@ impl Store {
         answer
     }
 
-    fn change(&self, edit: impl FnOnce(&mut HashMap<AppId, Arc<App>>)) {
+    fn change(&self, edit: impl FnOnce(&mut SharedMap<AppId, Arc<App>>)) {
         self.snapshots.send_if_modified(|snapshot| {
             let Some(held) = snapshot else { return false };
             let mut next = Snapshot::clone(held);

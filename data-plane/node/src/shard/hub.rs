@@ -16,7 +16,8 @@ use super::stack_text::HexId;
 use super::subjects::Subjects;
 use super::topics::Topics;
 use super::wheel::Wheel;
-use crate::runtime::{AppRuntime, AppTable};
+use crate::app_table::AppTable;
+use crate::runtime::AppRuntime;
 use crate::shard::inbox::Delivery;
 use crate::shards::NodeShared;
 

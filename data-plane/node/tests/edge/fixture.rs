@@ -1,6 +1,5 @@
 //! A node in this process: shards, gate and front door on a port of their own.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -70,7 +69,7 @@ fn snapshot(held: Option<&Snapshot>, apps: &[Value], settings: &Value) -> Arc<Sn
         let config = config.expect("a configuration");
         (config.app_id.clone(), Arc::new(App::compile(config, 1, &JwksCache::offline()).expect("keys")))
     };
-    let apps: HashMap<_, _> = apps.iter().map(compile).collect();
+    let apps = apps.iter().map(compile).collect();
     let settings = Arc::new(Settings::parse(settings).expect("settings"));
     Arc::new(Snapshot { revision: 1, apps, settings, ..Snapshot::default() })
 }

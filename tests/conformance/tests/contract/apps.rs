@@ -60,6 +60,14 @@ async fn the_app_id_may_be_chosen() {
     assert_eq!(create(&server, &document).await.expect(201)["appId"], "my-app_1");
     document["name"] = json!("b");
     create(&server, &document).await.expect_problem(409, "app_id_taken");
+    let longest = format!("{}-_9", "x".repeat(61));
+    for (name, good) in [("shortest", "x"), ("longest", longest.as_str())] {
+        document["name"] = json!(name);
+        document["appId"] = json!(good);
+        let created = create(&server, &document).await;
+        assert_eq!(created.expect(201)["appId"], good);
+        assert_eq!(created.header("location"), Some(format!("/api/apps/{good}").as_str()));
+    }
     for bad in ["", "A", "a b", "a/b", &"x".repeat(65)] {
         document["appId"] = json!(bad);
         let problem = create(&server, &document).await.expect_problem(422, "unprocessable");
@@ -131,6 +139,31 @@ async fn a_document_that_does_not_fit_is_422_and_names_the_fields() {
     let mut named = fields(&problem);
     named.sort_unstable();
     assert_eq!(named, ["enabled", "name", "surprise"]);
+}
+
+#[tokio::test]
+async fn unknown_members_of_objects_are_named_by_their_path_and_read_only_ones_ignored() {
+    let server = Server::start().await;
+    let mut document = minimal("a");
+    for (object, member) in [("authKey", "surprise"), ("adminKey", "jwksUri")] {
+        document[object][member] = json!("x");
+    }
+    document["amazonSnsForwarder"] = json!({"enabled": false, "queueUrl": "x"});
+    let problem = create(&server, &document).await.expect_problem(422, "unprocessable");
+    let mut named = fields(&problem);
+    named.sort_unstable();
+    assert_eq!(named, ["adminKey.jwksUri", "amazonSnsForwarder.queueUrl", "authKey.surprise"]);
+    let mut document = minimal("a");
+    for read_only in ["createdAt", "updatedAt", "version", "secretSet"] {
+        document[read_only] = json!("whatever");
+    }
+    document["authKey"]["secretSet"] = json!(true);
+    let created = create(&server, &document).await.expect(201);
+    assert_ne!(created["createdAt"], "whatever");
+    let mut twice = minimal("b").to_string();
+    twice.insert_str(1, r#""name":"c","#);
+    let twice = server.operator("POST", "/api/apps").body("application/json", twice).send().await;
+    assert_eq!(fields(&twice.expect_problem(422, "unprocessable")), ["name"]);
 }
 
 #[tokio::test]

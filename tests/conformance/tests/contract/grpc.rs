@@ -11,7 +11,7 @@ use realtime_proto::generated::pubsub::{
     PublishStreamRequest, UnsubscribeRequest,
 };
 use realtime_testkit::server::OPERATOR_TOKEN;
-use realtime_testkit::{Algorithm, Server, Signer, TestApp, within};
+use realtime_testkit::{Algorithm, Server, Signer, TestApp, eventually, within};
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -349,6 +349,33 @@ async fn an_app_token_manages_its_own_app_as_over_http() {
     assert_refused(refused, Code::Unauthenticated, "unauthenticated");
     let refused = answer(grpc.settings.clone().get(call(&keys, GetSettingsRequest {}))).await;
     assert_refused(refused, Code::Unauthenticated, "unauthenticated");
+}
+
+#[tokio::test]
+async fn nodes_are_listed_and_drained_by_operators_only() {
+    use realtime_proto::generated::admin::nodes_client::NodesClient;
+    use realtime_proto::generated::admin::{DrainRequest, ListNodesRequest, UndrainRequest};
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let mut nodes = NodesClient::connect(format!("http://{}", server.grpc_listen())).await.unwrap();
+    let owner = app.token("owner", &[APPLICATION, KEYS]);
+    let refused = answer(nodes.list(call(&owner, ListNodesRequest {}))).await;
+    assert_refused(refused, Code::Unauthenticated, "unauthenticated");
+    let listed = answer(nodes.list(call(OPERATOR_TOKEN, ListNodesRequest {}))).await.unwrap();
+    let [node] = listed.items.as_slice() else { panic!("{listed:?}") };
+    assert_eq!((node.listen.as_str(), node.state.as_str()), (server.listen(), "ready"));
+    let drain = |node_id: &str| DrainRequest { node_id: node_id.into() };
+    let refused = answer(nodes.drain(call(&owner, drain(&node.id)))).await;
+    assert_refused(refused, Code::Unauthenticated, "unauthenticated");
+    let refused = answer(nodes.drain(call(OPERATOR_TOKEN, drain("unknown")))).await;
+    assert_refused(refused, Code::NotFound, "not_found");
+    answer(nodes.drain(call(OPERATOR_TOKEN, drain(&node.id)))).await.unwrap();
+    let path = app.path(&app.token("a", &[]));
+    let opens = async || realtime_testkit::RawSocket::open(app.address(), &path, &[]).await;
+    eventually("the drain", async || opens().await.err().filter(|refusal| refusal.status == 503)).await;
+    let undrain = UndrainRequest { node_id: node.id.clone() };
+    answer(nodes.undrain(call(OPERATOR_TOKEN, undrain))).await.unwrap();
+    eventually("the end of the drain", async || opens().await.ok()).await;
 }
 
 /// What is between the processes of a cluster is not for whoever has a token.

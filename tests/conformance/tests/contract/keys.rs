@@ -160,3 +160,32 @@ async fn an_unusable_key_is_422_and_named() {
             .expect_problem(422, "unprocessable");
     }
 }
+
+/// What a header or a claim rules out costs no signature check, and the refusal says what it was.
+#[tokio::test]
+async fn header_and_claims_are_checked_before_the_signature() {
+    let server = Server::start().await;
+    let signer = Signer::generate(Algorithm::ES256);
+    let mut key = signer.key_config();
+    key["issuer"] = json!(["https://a.example"]);
+    key["audience"] = json!("realtime");
+    let app = server.app().signer(signer).set("authKey", key).create().await;
+    let stranger = Signer::generate(Algorithm::ES256);
+    let good = json!({"iss": "https://a.example", "aud": "realtime", "exp": unix_now() + 60});
+    let with = |claim: &str, value: Value| {
+        let mut claims = good.clone();
+        claims[claim] = value;
+        stranger.sign(&claims)
+    };
+    for (token, reason) in [
+        (Signer::generate(Algorithm::HS256).sign(&good), "algorithm"),
+        (with("exp", json!(unix_now() - 60)), "expired"),
+        (with("nbf", json!(unix_now() + 60)), "not valid yet"),
+        (with("iss", json!("https://b.example")), "issuer"),
+        (with("aud", json!("other")), "audience"),
+        (stranger.sign(&good), "signature"),
+    ] {
+        let problem = app.refused(&app.path(&token), &[]).await.expect_problem(401, "unauthenticated");
+        assert!(problem["detail"].as_str().unwrap().contains(reason), "{reason}: {problem}");
+    }
+}
