@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use realtime_auth::{App, Gate, GateConfig, JwksCache, OperatorTokens, issue};
 use realtime_proto::app::Algorithm;
 use realtime_proto::{AppConfig, ErrorCode, PatternSet, PermissionCase, topic};
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
@@ -63,7 +64,9 @@ pub fn token(data: &[u8]) {
         _ => sign(r#"{"alg":"HS256"}"#, &text),
     };
     if let Some(subject) = DOOR.admit(&token) {
-        assert!(serde_json::from_str::<Value>(&text).is_ok_and(|value| value.is_object()), "{text:?}");
+        // Of what nobody reads, only the grammar counts: a number may be too large for any type.
+        let is_object = text.trim_ascii_start().starts_with('{');
+        assert!(is_object && serde_json::from_str::<IgnoredAny>(&text).is_ok(), "{text:?}");
         assert!(subject.is_none_or(|subject| topic::is_valid_subject(&subject)), "{text:?}");
     }
 }

@@ -68,6 +68,8 @@ fn targets() -> [Target; 7] {
         "\u{1}{\"alg\":\"HS256\",\"typ\":\"JWT\",\"kid\":\"k\"}",
         "\u{2}{\"sub\":\"ann\",\"exp\":1800000060,\"nbf\":0,\"permissions\":[\"a\"],\"scope\":\"a b\",\"aud\":[\"x\"]}",
         "\u{2}{}",
+        // Found by fuzzing: what nobody reads may be more than a reader can hold.
+        "\u{2}{\"x\":\"8\\udeee\",\"y\":1e4222222242964004472}",
     ];
     let lists = ["topic\nto*\n!x", "a*b\n\\a\\*b", "\n\n!", "ÄÖ\näö\n!*ß*", "secure/a\n*\n!secure/*"];
     let key = r#"{"source":"raw","key":"s","algorithms":["HS256"],"issuer":["i"],"audience":"a"}"#;
