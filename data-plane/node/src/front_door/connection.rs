@@ -19,13 +19,13 @@ use realtime_proto::address::client_address;
 use realtime_proto::{AddressList, ApiError, CloseCode, ErrorCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::http2::{self, Activity, Streams};
 use super::opening::{Admission, Handshake, admit, check_handshake, check_serving};
+use super::places::Place;
 use super::query::SessionQuery;
 use super::response::{problem, switching};
 use super::{Body, CLOSE_WITHIN, Door, arrival};
@@ -55,16 +55,17 @@ enum Purpose {
 struct Connection {
     door: Arc<Door>,
     peer: SocketAddr,
+    place: Place,
     /// Set by the request that upgrades; taken when hyper has let go of the socket.
     upgrade: Mutex<Option<(OnUpgrade, Purpose)>>,
 }
 
-/// Serves a connection until it ends or its shard has it. `slot` is its place among the HTTP connections.
+/// Serves a connection until it ends or its shard has it.
 pub(super) async fn serve(
     door: Arc<Door>,
     socket: TcpStream,
     peer: SocketAddr,
-    slot: OwnedSemaphorePermit,
+    place: Place,
     stop: CancellationToken,
 ) {
     // Frames are small and written when they are due; waiting for more of them is the shards' business.
@@ -76,7 +77,7 @@ pub(super) async fn serve(
         () = stop.cancelled() => None,
     };
     let Some((transport, peer)) = received else { return };
-    let connection = Arc::new(Connection { door, peer, upgrade: Mutex::new(None) });
+    let connection = Arc::new(Connection { door, peer, place, upgrade: Mutex::new(None) });
     if transport.is_http2() {
         connection.speak_http2(transport, stop).await;
     } else {
@@ -89,7 +90,6 @@ pub(super) async fn serve(
             Err(error) => tracing::debug!(%error, %peer, "the connection ended before its upgrade"),
         }
     }
-    drop(slot);
 }
 
 impl Connection {
@@ -164,6 +164,7 @@ impl Connection {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let _keeps_its_place = self.place.request();
         match timeout(self.door.limits.answer_within, self.route(request)).await {
             Ok(response) => response,
             Err(_) => problem(&ApiError::new(ErrorCode::Unavailable, "the request took too long")),

@@ -3,8 +3,8 @@
 //! fallback, such as the gateway's router.
 //!
 //! Each connection has one task, tracked until it ends. A connection counts against the limit while it shakes hands
-//! and speaks HTTP, not once a shard has it. At the limit nothing more is accepted: new connections wait in the kernel's
-//! backlog until one of the open ones ends, which the bounds on headers, requests and age make sure of.
+//! and speaks HTTP, not once a shard has it. At the limit the one that has been without a request for the longest gives
+//! way (`places`); where all are busy, new connections wait in the kernel's backlog.
 //!
 //! Never here: WebSocket frames (but for the close of a refused opening), token checks (`realtime-auth`),
 //! certificates.
@@ -14,6 +14,7 @@ mod connection;
 mod counters;
 mod http2;
 mod opening;
+mod places;
 mod query;
 mod response;
 
@@ -30,11 +31,12 @@ use realtime_auth::Gate;
 use realtime_discovery::Snapshot;
 use realtime_proto::AddressList;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::counters::Counters;
+use self::places::{Place, Places};
 use crate::Shards;
 use crate::tls::Acceptor;
 
@@ -197,7 +199,7 @@ impl FrontDoor {
     /// stops the listener at once and the connections within the same bound.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
         let Self { door, connections } = self;
-        let slots = Arc::new(Semaphore::new(door.limits.connections));
+        let places = Places::new(door.limits.connections);
         let door = Arc::new(door);
         let stop = CancellationToken::new();
         let _stop_on_drop = stop.clone().drop_guard();
@@ -205,12 +207,18 @@ impl FrontDoor {
         loop {
             let accepted = tokio::select! {
                 () = &mut shutdown => break,
-                accepted = accept(&listener, &slots) => accepted,
+                accepted = accept(&listener, &places) => accepted,
             };
             match accepted {
-                Ok((slot, socket, peer)) => {
-                    let connection = connection::serve(Arc::clone(&door), socket, peer, slot, stop.clone());
-                    connections.spawn(connection);
+                Ok((place, socket, peer)) => {
+                    let taken_back = place.taken_back();
+                    let connection = connection::serve(Arc::clone(&door), socket, peer, place, stop.clone());
+                    connections.spawn(async move {
+                        tokio::select! {
+                            () = connection => {}
+                            () = taken_back => tracing::debug!(%peer, "gave its place to a new connection"),
+                        }
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection");
@@ -226,13 +234,9 @@ impl FrontDoor {
 }
 
 /// The next connection, once there is a place for it.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> io::Result<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+async fn accept(listener: &TcpListener, places: &Places) -> io::Result<(Place, TcpStream, SocketAddr)> {
     let (socket, peer) = listener.accept().await?;
-    Ok((slot, socket, peer))
+    Ok((places.take().await, socket, peer))
 }
 
 impl std::fmt::Debug for FrontDoor {

@@ -75,20 +75,46 @@ async fn the_fallback_serves_without_a_configuration_and_while_draining() {
 }
 
 #[tokio::test]
-async fn at_the_bound_a_connection_waits_until_another_ends() {
+async fn at_the_bound_a_new_connection_waits_until_one_has_no_request() {
     let limits = FrontDoorLimits { connections: 1, ..FrontDoorLimits::default() };
-    let node = Node::start(Setup { limits, fallback: Some(echo(open_gate())), ..Setup::default() }).await;
+    let gate = Arc::new(Semaphore::new(0));
+    let node =
+        Node::start(Setup { limits, fallback: Some(echo(Arc::clone(&gate))), ..Setup::default() }).await;
     let mut first = Client::connect(node.address).await;
     first.send(GET.as_bytes()).await;
-    assert_eq!(first.response().await.status, 200);
-    assert_eq!(node.http.open(), 1);
+    node.eventually("the first connection", |node| node.http.open() == 1).await;
     let mut second = Client::connect(node.address).await;
     second.send(GET.as_bytes()).await;
-    first.send(GET.as_bytes()).await;
+    gate.add_permits(1);
     assert_eq!(first.response().await.status, 200);
     assert!(!second.has_bytes(), "served over the bound");
-    drop(first);
+    gate.add_permits(1);
     assert_eq!(second.response().await.status, 200);
+    // The first one has given way.
+    assert!(first.end().await.is_empty());
+    assert_eq!(node.http.open(), 1);
+}
+
+/// Connections that send nothing, or half a request, keep nobody out.
+#[tokio::test]
+async fn at_the_bound_whoever_has_been_silent_for_the_longest_gives_way() {
+    let limits = FrontDoorLimits { connections: 3, ..FrontDoorLimits::default() };
+    let node = Node::start(Setup { limits, fallback: Some(echo(open_gate())), ..Setup::default() }).await;
+    let mut silent = Vec::new();
+    for half in ["", "GET / HTTP/1.1\r\nHost: h\r\nX: ", "POST / HTTP/1.1\r\n"] {
+        let mut client = Client::connect(node.address).await;
+        client.send(half.as_bytes()).await;
+        silent.push(client);
+    }
+    node.eventually("all places taken", |node| node.http.open() == 3).await;
+    for _ in 0..20 {
+        let mut user = Client::connect(node.address).await;
+        user.send(opening(&format!("/apps/a?access_token={}", token("s")), "").as_bytes()).await;
+        assert_eq!(user.json_after_upgrade().await["messageType"], "welcome");
+    }
+    for client in silent {
+        assert!(client.end().await.is_empty());
+    }
 }
 
 #[tokio::test]

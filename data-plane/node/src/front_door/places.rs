@@ -1,0 +1,161 @@
+//! The places of connections that speak HTTP: so many, and no more. When all are taken, the connection that has been
+//! without a request for the longest gives way: whoever opens connections and sends nothing, or never the whole of a
+//! request, holds them only until somebody needs them.
+//!
+//! Never here: sockets. A connection that has to go is told, and ends itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// For one that was told to go to be gone: it is busy with nothing else.
+const GOES_WITHIN: Duration = Duration::from_millis(100);
+
+/// All places.
+pub(super) struct Places {
+    free: Arc<Semaphore>,
+    idle: Arc<Mutex<Idle>>,
+}
+
+/// Connections without a request, the longest first.
+#[derive(Default)]
+struct Idle {
+    by_turn: BTreeMap<u64, CancellationToken>,
+    next: u64,
+}
+
+impl Places {
+    pub(super) fn new(count: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(count)), idle: Arc::default() }
+    }
+
+    /// Waits for a place. Where none is free, one without a request is taken back.
+    pub(super) async fn take(&self) -> Place {
+        loop {
+            if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
+                return Place::new(permit, Arc::clone(&self.idle));
+            }
+            let evicted = self.idle.lock().by_turn.pop_first();
+            if let Some((_, told)) = evicted {
+                told.cancel();
+            }
+            // The semaphore is never closed. What is over in time is asked for again above.
+            let _ = timeout(GOES_WITHIN, self.free.acquire()).await;
+        }
+    }
+}
+
+/// A connection's place, from its acceptance to its end or its shard.
+pub(super) struct Place {
+    idle: Arc<Mutex<Idle>>,
+    told: CancellationToken,
+    state: Mutex<State>,
+    _permit: OwnedSemaphorePermit,
+}
+
+struct State {
+    /// Requests that are being served; HTTP/2 has several.
+    requests: usize,
+    /// Its key among the idle ones; used up where it is none of them.
+    turn: u64,
+}
+
+impl Place {
+    fn new(permit: OwnedSemaphorePermit, idle: Arc<Mutex<Idle>>) -> Self {
+        let told = CancellationToken::new();
+        let turn = idle.lock().enter(&told);
+        Self { idle, told, state: Mutex::new(State { requests: 0, turn }), _permit: permit }
+    }
+
+    /// Resolves when the connection has to go.
+    pub(super) fn taken_back(&self) -> impl Future<Output = ()> + use<> {
+        self.told.clone().cancelled_owned()
+    }
+
+    /// Keeps the place as long as the answer is not made.
+    pub(super) fn request(&self) -> impl Drop + '_ {
+        let mut state = self.state.lock();
+        state.requests += 1;
+        if state.requests == 1 {
+            self.idle.lock().by_turn.remove(&state.turn);
+        }
+        Request(self)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.idle.lock().by_turn.remove(&self.state.get_mut().turn);
+    }
+}
+
+/// A request that is being served.
+struct Request<'p>(&'p Place);
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        let Self(place) = self;
+        let mut state = place.state.lock();
+        state.requests -= 1;
+        if state.requests == 0 {
+            state.turn = place.idle.lock().enter(&place.told);
+        }
+    }
+}
+
+impl Idle {
+    /// Enters a connection as the last that has become idle.
+    fn enter(&mut self, told: &CancellationToken) -> u64 {
+        let turn = self.next;
+        self.next += 1;
+        self.by_turn.insert(turn, told.clone());
+        turn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+
+    async fn is_taken_back(place: &Place) -> bool {
+        timeout(Duration::ZERO, place.taken_back()).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_one_that_is_idle_for_the_longest_gives_way() {
+        let places = Places::new(3);
+        let (first, second, third) = (places.take().await, places.take().await, places.take().await);
+        // The first has had a request since.
+        drop(first.request());
+        let mut newcomer = pin!(places.take());
+        assert!(timeout(Duration::ZERO, newcomer.as_mut()).await.is_err());
+        assert!(!is_taken_back(&first).await && is_taken_back(&second).await && !is_taken_back(&third).await);
+        drop(second);
+        newcomer.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_with_a_request_keep_their_places() {
+        let places = Places::new(1);
+        let place = places.take().await;
+        let (one, two) = (place.request(), place.request());
+        let mut newcomer = pin!(places.take());
+        assert!(timeout(GOES_WITHIN * 10, newcomer.as_mut()).await.is_err());
+        drop(one);
+        assert!(timeout(GOES_WITHIN * 10, newcomer.as_mut()).await.is_err());
+        assert!(!is_taken_back(&place).await);
+        drop(two);
+        assert!(timeout(GOES_WITHIN * 10, newcomer.as_mut()).await.is_err(), "it has not gone yet");
+        assert!(is_taken_back(&place).await);
+        drop(place);
+        newcomer.await;
+        assert!(places.idle.lock().by_turn.is_empty());
+    }
+}
