@@ -112,9 +112,9 @@ async fn at_the_bound_whoever_has_been_silent_for_the_longest_gives_way() {
         user.send(opening(&format!("/apps/a?access_token={}", token("s")), "").as_bytes()).await;
         assert_eq!(user.json_after_upgrade().await["messageType"], "welcome");
     }
-    for client in silent {
-        assert!(client.end().await.is_empty());
-    }
+    // Sessions leave their places, so that one for all of them was enough.
+    assert!(silent.remove(0).end().await.is_empty());
+    assert_eq!(node.http.open(), 2, "the others may stay");
 }
 
 #[tokio::test]
