@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use rustix::process::setpriority_process;
+use rustix::thread::{CpuSet, sched_setaffinity};
+
 use crate::http::Request;
 use crate::server::Server;
 
@@ -58,4 +61,24 @@ impl Server {
     pub async fn metric(&self, name: &str) -> u64 {
         *self.metrics().await.get(name).unwrap_or_else(|| panic!("no metric {name}"))
     }
+}
+
+/// Lets this thread, and the threads and processes that it starts, run on one core only.
+///
+/// # Panics
+/// When the machine does not have it.
+pub fn pin_to_core(core: usize) {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    sched_setaffinity(None, &cores).unwrap_or_else(|error| panic!("core {core}: {error}"));
+}
+
+/// Lets this thread run after others of the usual priority.
+///
+/// # Panics
+/// Never: anybody may step back.
+pub fn lower_priority() {
+    const NICE: i32 = 15;
+    // On Linux it is the thread's, whatever the name says.
+    setpriority_process(None, NICE).expect("a lower priority");
 }
