@@ -313,6 +313,16 @@ fn a_reader_that_goes_away_ends_a_command_quietly() {
 }
 
 #[test]
+fn private_topics_of_others_are_not_waited_for() {
+    let home = home();
+    let server = Server::start(home.path(), &["--demo"]);
+    for subject in [&[][..], &["--sub", "ann"]] {
+        let said = fail(server.client(&["sub", "demo", "priv/bob"]).args(subject), 2);
+        assert!(said.contains("priv/bob: a client gets its own private topics alone"), "{said}");
+    }
+}
+
+#[test]
 fn ctrl_c_ends_a_follower_with_status_0() {
     let home = home();
     let server = Server::start(home.path(), &["--demo"]);

@@ -178,6 +178,17 @@ fn a_stop_drains_and_a_second_signal_does_not_wait() {
     }
 }
 
+#[test]
+fn a_hangup_without_a_terminal_changes_nothing() {
+    let home = home();
+    let mut server = Server::start(home.path(), &["--demo"]);
+    server.signal(Signal::HUP);
+    eventually("the notice", || server.log().contains("SIGHUP").then_some(()));
+    assert_eq!(server.probe("/readyz"), 200);
+    server.signal(Signal::TERM);
+    assert!(server.end().success());
+}
+
 /// Whether a process has taken SIGTERM over from the system.
 fn catches_sigterm(pid: u32) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use realtime_client::{ErrorCode, Options, SendError, TokenError, TokenSource};
 use realtime_proto::AppId;
 use realtime_proto::ids::{hex, random};
+use realtime_proto::topic::PRIVATE_PREFIX;
 
 use super::reach;
 use super::token::subject;
@@ -64,6 +65,15 @@ impl ClientConfig {
             Some(pem) => options.ca(pem).map_err(|e| Failure::new(format!("--ca: {e}"))),
             None => Ok(options),
         }
+    }
+
+    /// Whether the private topic is certainly another's. Whose a given token is, only the server knows.
+    pub(super) fn never_gets(&self, private: &str) -> bool {
+        let own = self
+            .subject
+            .as_ref()
+            .is_some_and(|subject| private.strip_prefix(PRIVATE_PREFIX) == Some(subject));
+        self.app_token.is_none() && !own
     }
 
     /// No answer has come in time.

@@ -59,6 +59,10 @@ impl<'a> Resolver<'a> {
         let Some(raw) = self.raw(flag, given)? else { return Ok(None) };
         match parse(&raw.text) {
             Ok(value) => Ok(Some(value)),
+            // What stands there may be a password: it is not said again.
+            Err(_) if raw.text.contains("://") && raw.text.contains('@') => {
+                Err(self.note(flag, &format!("{}: a URL here has no user name and no password", raw.origin)))
+            }
             Err(why) => Err(self.note(flag, &format!("{:?} {}: {why}", raw.text, raw.origin))),
         }
     }
@@ -148,6 +152,15 @@ mod tests {
                 .into();
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Layers::from_parts(Some("f.toml"), &known, Vec::new(), env, |_| Ok(file.to_owned()))
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_refused_and_not_repeated() {
+        let (layers, given) = (layers(&[], ""), "http://user:s3cret@host:1".to_owned());
+        let mut resolver = Resolver::new(&layers);
+        assert!(resolver.value("listen", Some(&given), "", parse::grpc_url).is_err());
+        let said = said(resolver);
+        assert!(said[0].contains("password") && !said[0].contains("s3cret"), "{said:?}");
     }
 
     fn text(text: &str) -> Result<String, String> {
