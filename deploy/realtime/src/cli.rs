@@ -40,8 +40,8 @@ pub(crate) enum Command {
     /// Run a server on this machine
     ///
     /// Control plane, one data-plane node and the HTTP API in one process: WebSocket clients and the HTTP API on one
-    /// port, gRPC for services and operators on a second, metrics and probes on a third. SIGTERM or Ctrl-C closes the
-    /// sessions spread over --drain-seconds and stops; a second one stops at once.
+    /// port, gRPC for services and operators on a second, metrics and probes on a third. SIGTERM, Ctrl-C or the end of
+    /// its terminal closes the sessions spread over --drain-seconds and stops; a second signal stops at once.
     ///
     /// Without REALTIME_OPERATOR_TOKEN (key operator-token; there is no flag, which other users could see) and without
     /// --operator-tokens, an operator token is made at the first start, in DATA_DIR/operator.token. RUST_LOG selects
@@ -79,7 +79,8 @@ pub(crate) enum Command {
     ///
     /// Prints one line per message to standard output: topic and data, with the message type between them unless it is
     /// "broadcast". What else happens is told on standard error. A connection that is lost is made again; what is
-    /// published meanwhile is missed. Ctrl-C ends it, with exit status 0.
+    /// published meanwhile is missed. Ctrl-C ends it, with exit status 0. The client's own priv/ topics come by
+    /// themselves; others cannot be followed.
     Sub(SubArgs),
     /// Print a script that completes commands and flags in a shell
     Completions {

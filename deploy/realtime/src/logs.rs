@@ -8,6 +8,9 @@ use tracing_subscriber::EnvFilter;
 pub(crate) fn for_server() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    // A line that cannot be written, as to a terminal that is gone, is lost. The library would say so on standard
+    // error, and panic because that fails, too.
+    let builder = builder.log_internal_errors(false);
     // A second subscriber cannot be: main calls one of these once.
     let _ = if stderr().is_terminal() {
         builder.try_init()

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use support::{Server, fail, follow, home, realtime, stdout, succeed};
+use support::{Server, eventually, fail, follow, home, realtime, stdout, succeed};
 
 /// A command in a directory without a server, with an operator token.
 fn alone(home: &Path, line: &str) -> Command {
@@ -62,12 +62,80 @@ fn what_is_wrong_on_the_command_line_is_one_line_with_what_may_be_meant() {
             "--out (REALTIME_OUT, key out): \"\" on the command line: must not be empty",
         ),
         ("token --key /dev/zero", "cannot read /dev/zero: it has more than 64 MiB"),
-        ("pub demo news x --app-token t\u{e9}", "--app-token: it has characters that no token has"),
-        ("sub demo news --app-token a\r\nX:y", "--app-token: it has characters that no token has"),
+        (
+            "pub demo news x --app-token t\u{e9}",
+            "--app-token (REALTIME_APP_TOKEN, key app-token): has characters that no token has",
+        ),
+        (
+            "sub demo news --app-token a\r\nX:y",
+            "--app-token (REALTIME_APP_TOKEN, key app-token): has characters that no token has",
+        ),
+        (
+            "apps list --operator-token a\nb",
+            "--operator-token (REALTIME_OPERATOR_TOKEN, key operator-token): has characters that no token has",
+        ),
         ("man apps nope", "there is no command `realtime apps nope`"),
     ] {
         assert_says(&mut alone(home.path(), line), 2, said);
     }
+}
+
+#[test]
+fn a_password_in_the_url_of_a_server_is_refused_and_not_repeated() {
+    let home = home();
+    for (flag, url, line) in [
+        ("server", "http://user:hush@127.0.0.1:1", "apps list"),
+        ("server", "user:hush@127.0.0.1", "nodes list"),
+        ("public-server", "ws://hush@127.0.0.1:1", "pub a t x --app-token t"),
+        ("public-server", "wss://user:hush@127.0.0.1:1/x", "sub a t --app-token t"),
+    ] {
+        let variable = format!("REALTIME_{}", flag.replace('-', "_").to_uppercase());
+        let says = |origin: &str| {
+            format!(
+                "--{flag} ({variable}, key {flag}): the URL {origin} must not have a user name or password (no \"@\")"
+            )
+        };
+        let given = &mut alone(home.path(), &format!("{line} --{flag} {url}"));
+        assert_says(given, 2, &says("on the command line"));
+        assert_says(alone(home.path(), line).env(&variable, url), 2, &says("in the environment"));
+        std::fs::write(home.path().join("config.toml"), format!("{flag} = \"{url}\"\n")).unwrap();
+        let given = &mut alone(home.path(), &format!("{line} --config config.toml"));
+        assert_says(given, 2, &says("in the file"));
+    }
+}
+
+#[test]
+fn an_operator_token_that_no_request_can_carry_is_refused_wherever_it_stands() {
+    let home = home();
+    let why = "has characters that no token has";
+    let flag = format!("--operator-token (REALTIME_OPERATOR_TOKEN, key operator-token): {why}");
+    for line in ["apps list", "serve --listen 127.0.0.1:0 --grpc-listen off --admin-listen off"] {
+        assert_says(alone(home.path(), line).env("REALTIME_OPERATOR_TOKEN", "a\u{e9}"), 2, &flag);
+    }
+    let data = home.path().join("realtime-data");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("operator.token"), "two\nlines\n").unwrap();
+    let mut list = realtime();
+    list.args(["apps", "list"]).current_dir(home.path());
+    assert_says(&mut list, 2, &format!("./realtime-data/operator.token: the token {why}"));
+    let mut serve = realtime();
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--grpc-listen", "off", "--admin-listen", "off"]);
+    let said = fail(serve.current_dir(home.path()), 1);
+    assert!(said.contains("operator.token: the token has characters") && !said.contains("lines"), "{said}");
+}
+
+#[test]
+fn a_byte_order_mark_before_a_document_is_passed_over() {
+    let home = home();
+    let refused = "bom.json: authKey: is required; adminKey: is required";
+    std::fs::write(home.path().join("bom.json"), "\u{feff}{\"name\": \"n\"}").unwrap();
+    assert_says(&mut alone(home.path(), "apps apply -f bom.json --server http://127.0.0.1:1"), 2, refused);
+    std::fs::write(home.path().join("bom.toml"), "\u{feff}name = \"n\"\n").unwrap();
+    let refused = refused.replace("json", "toml");
+    assert_says(&mut alone(home.path(), "apps apply -f bom.toml --server http://127.0.0.1:1"), 2, &refused);
+    std::fs::write(home.path().join("config.toml"), "\u{feff}server = \"http://127.0.0.1:1\"\n").unwrap();
+    let said = fail(&mut alone(home.path(), "apps list --config config.toml"), 1);
+    assert!(said.starts_with("realtime: cannot reach http://127.0.0.1:1: "), "{said}");
 }
 
 #[test]
@@ -316,10 +384,26 @@ fn a_reader_that_goes_away_ends_a_command_quietly() {
 fn private_topics_of_others_are_not_waited_for() {
     let home = home();
     let server = Server::start(home.path(), &["--demo"]);
-    for subject in [&[][..], &["--sub", "ann"]] {
-        let said = fail(server.client(&["sub", "demo", "priv/bob"]).args(subject), 2);
-        assert!(said.contains("priv/bob: a client gets its own private topics alone"), "{said}");
+    let mut token = realtime();
+    token.args(["token", "--app", "demo", "--sub", "ann", "--data-dir", "data"]).current_dir(home.path());
+    let token = succeed(&mut token);
+    for whose in [&[][..], &["--sub", "ann"], &["--app-token", token.trim()]] {
+        assert_says(
+            server.client(&["sub", "demo", "priv/bob"]).args(whose),
+            2,
+            "priv/bob: clients cannot follow other private topics; their own, priv/{subject} and \
+             priv/{connectionId}, come by themselves",
+        );
     }
+    let mut following =
+        server.client(&["sub", "demo", "priv/ann", "--count", "1", "--app-token", token.trim()]);
+    let errors = home.path().join("errors");
+    following.stdout(Stdio::piped()).stderr(std::fs::File::create(&errors).unwrap());
+    let following = following.spawn().unwrap();
+    let said = || std::fs::read_to_string(&errors).unwrap();
+    eventually("the session", || said().contains("connected as ").then_some(()));
+    succeed(&mut server.client(&["pub", "demo", "priv/ann", "hello"]));
+    assert!(stdout(&following.wait_with_output().unwrap()).starts_with("priv/ann\t"));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use realtime_client::{Channel, ErrorCode, PubSubClient};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use support::{Server, eventually, fail, follow, home, realtime, succeed};
+use support::{Running, Server, eventually, fail, follow, home, realtime, succeed};
 
 const SECRET: &str = "hush-hush-hush-hush-hush-hush-hush-hush";
 
@@ -179,14 +179,44 @@ fn a_stop_drains_and_a_second_signal_does_not_wait() {
 }
 
 #[test]
-fn a_hangup_without_a_terminal_changes_nothing() {
+fn a_hangup_without_a_terminal_is_told_and_changes_nothing() {
     let home = home();
-    let mut server = Server::start(home.path(), &["--demo"]);
+    let server = Server::start(home.path(), &[]);
     server.signal(Signal::HUP);
-    eventually("the notice", || server.log().contains("SIGHUP").then_some(()));
+    eventually("the log tells", || server.log().contains("nothing else is read again").then_some(()));
     assert_eq!(server.probe("/readyz"), 200);
-    server.signal(Signal::TERM);
-    assert!(server.end().success());
+    server.stop();
+}
+
+#[test]
+fn a_terminal_that_is_gone_stops_with_a_drain() {
+    let home = home();
+    let serve = "serve --listen 127.0.0.1:0 --grpc-listen off --admin-listen off --data-dir data --demo \
+                 --ready-file ready.json";
+    // `script` of util-linux gives the server a terminal, which is gone with it.
+    let mut script = Command::new("script");
+    let program = env!("CARGO_BIN_EXE_realtime");
+    script.args(["--quiet", "--command", &format!("{program} {serve}"), "/dev/null"]);
+    script.current_dir(home.path()).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut terminal = script.spawn().unwrap();
+    let ready = home.path().join("ready.json");
+    let addresses = eventually("the ready file", || {
+        serde_json::from_str::<Value>(&std::fs::read_to_string(&ready).ok()?).ok()
+    });
+    let mut following = realtime();
+    let url = format!("ws://{}", addresses["listen"].as_str().unwrap());
+    following.args(["sub", "demo", "t", "--data-dir", "data", "--server", &url]).current_dir(home.path());
+    let errors = home.path().join("errors");
+    following.stdout(Stdio::null()).stderr(std::fs::File::create(&errors).unwrap());
+    let _following = Running(following.spawn().unwrap());
+    let said = |text: &str| std::fs::read_to_string(&errors).unwrap().contains(text).then_some(());
+    eventually("the session", || said("subscribed to t"));
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    eventually("the session's end", || said("(1001)"));
+    // The last step but one of a stop that was no kill; then the store is closed.
+    eventually("the end", || (!ready.exists()).then_some(()));
+    Server::start(home.path(), &[]).stop();
 }
 
 /// Whether a process has taken SIGTERM over from the system.

@@ -12,7 +12,7 @@ use super::reach;
 use super::token::subject;
 use crate::cli::{ClientArgs, defaults};
 use crate::config::{Layers, Noted, Resolver, parse};
-use crate::credentials::{Claims, Signer, SigningConfig};
+use crate::credentials::{self, Claims, Signer, SigningConfig};
 use crate::failure::Failure;
 
 /// Lifetime of a token that is signed for one connection: it only has to outlive the opening.
@@ -33,9 +33,13 @@ pub(super) struct ClientConfig {
 impl ClientConfig {
     /// Reads the flags.
     pub(super) fn resolve(r: &mut Resolver<'_>, args: &ClientArgs) -> Result<Self, Noted> {
-        let server =
-            r.value("public-server", args.public_server.as_ref(), defaults::PUBLIC_SERVER, parse::public_url);
-        let app_token = r.secret("app-token", args.app_token.as_ref());
+        let server = r.server(
+            "public-server",
+            args.public_server.as_ref(),
+            defaults::PUBLIC_SERVER,
+            parse::public_url,
+        );
+        let app_token = r.token("app-token", args.app_token.as_ref());
         let subject = r.optional("sub", args.sub.as_ref(), subject);
         let ca = r.optional("ca", args.ca.as_ref(), parse::file);
         let json = r.switch("json", args.json.as_ref());
@@ -53,10 +57,6 @@ impl ClientConfig {
     /// Options of a client of this application. A token signed here allows just `permissions`.
     pub(super) fn options(&self, app: &AppId, permissions: Vec<String>) -> Result<Options, Failure> {
         let token = match &self.app_token {
-            // Else it is the server that seems to refuse what could not even be sent.
-            Some(token) if !token.bytes().all(|b| b.is_ascii_graphic()) => {
-                return Err(Failure::input("--app-token: it has characters that no token has"));
-            }
             Some(token) => token.clone().into(),
             None => self.signed(self.signing.signer(Some(app))?, permissions),
         };
@@ -67,13 +67,16 @@ impl ClientConfig {
         }
     }
 
-    /// Whether the private topic is certainly another's. Whose a given token is, only the server knows.
-    pub(super) fn never_gets(&self, private: &str) -> bool {
-        let own = self
-            .subject
-            .as_ref()
-            .is_some_and(|subject| private.strip_prefix(PRIVATE_PREFIX) == Some(subject));
-        self.app_token.is_none() && !own
+    /// Whether the server subscribes such a client to this `priv/` topic. The topic of a connection's id cannot be
+    /// known before there is the connection; what a token that cannot be read says is left to the server.
+    pub(super) fn owns(&self, private_topic: &str) -> bool {
+        let own = |subject: &str| private_topic.strip_prefix(PRIVATE_PREFIX) == Some(subject);
+        match &self.app_token {
+            Some(token) => {
+                credentials::claimed_subject(token).is_none_or(|sub| sub.as_str().is_some_and(own))
+            }
+            None => self.subject.as_deref().is_some_and(own),
+        }
     }
 
     /// No answer has come in time.

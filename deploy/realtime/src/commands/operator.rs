@@ -34,8 +34,8 @@ pub(super) fn resolve(args: &ServerArgs, layers: &Layers) -> Result<Operator, Fa
 impl Operator {
     /// Reads the flags.
     pub(super) fn resolve(r: &mut Resolver<'_>, args: &ServerArgs) -> Result<Self, Noted> {
-        let server = r.value("server", args.server.as_ref(), defaults::SERVER, parse::grpc_url);
-        let token = r.secret("operator-token", args.operator_token.as_ref());
+        let server = r.server("server", args.server.as_ref(), defaults::SERVER, parse::grpc_url);
+        let token = r.token("operator-token", args.operator_token.as_ref());
         let data_dir = r.text("data-dir", args.data_dir.as_ref());
         let timeout = r.value("timeout", args.timeout.as_ref(), defaults::TIMEOUT, parse::timeout);
         let ca = r.optional("ca", args.ca.as_ref(), parse::file);
@@ -102,7 +102,10 @@ impl Operator {
         let path = self.data_dir.join("operator.token");
         let shown = path.display().to_string();
         match private_file::read(Path::new(&path)) {
-            Ok(Some(token)) => Ok((token, shown)),
+            Ok(Some(token)) => match parse::token(token) {
+                Ok(token) => Ok((token, shown)),
+                Err(why) => Err(Failure::input(format!("{shown}: the token {why}"))),
+            },
             Ok(None) => Err(Failure::input(format!(
                 "{needed}, or with --data-dir the directory of the server's data (there is no {shown})"
             ))),

@@ -18,10 +18,11 @@ pub(super) async fn run(args: &SubArgs, layers: &Layers) -> Result<(), Failure> 
     let (config, count) =
         resolve(&args.client, layers, |r| r.optional("count", args.count.as_ref(), parse::number))?;
     let topics: BTreeSet<&str> = args.topics.iter().map(String::as_str).collect();
-    if let Some(other) = topics.iter().find(|t| topic::is_private(t) && config.never_gets(t)) {
-        let what =
-            format!("{other}: a client gets its own private topics alone, priv/SUBJECT with --sub SUBJECT");
-        return Err(Failure::input(what));
+    if let Some(other) = topics.iter().find(|t| topic::is_private(t) && !config.owns(t)) {
+        return Err(Failure::input(format!(
+            "{other}: clients cannot follow other private topics; their own, priv/{{subject}} and \
+             priv/{{connectionId}}, come by themselves"
+        )));
     }
     let secure = topics.iter().filter(|t| topic::is_secure(t));
     let permissions = secure.map(|t| subscribe_permission(&literal_pattern(t))).collect();

@@ -90,8 +90,20 @@ fn url(text: &str, schemes: &[&str], example: &str) -> Result<String, String> {
     let problem = || format!("must be a URL such as {example}");
     let uri: http::Uri = text.parse().map_err(|_| problem())?;
     let fits = uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme))
-        && uri.authority().is_some_and(|a| !a.host().is_empty() && !a.as_str().contains('@'));
+        && uri.authority().is_some_and(|a| !a.host().is_empty());
     if fits { Ok(text.to_owned()) } else { Err(problem()) }
+}
+
+/// A token as HTTP headers and URLs carry it; the error does not repeat it. Else it is the server that seems to
+/// refuse what could not even be sent.
+pub(crate) fn token(text: String) -> Result<String, String> {
+    if text.is_empty() {
+        Err("must not be empty".into())
+    } else if text.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(text)
+    } else {
+        Err("has characters that no token has".into())
+    }
 }
 
 /// A number of shard threads.
@@ -167,6 +179,14 @@ mod tests {
         assert_eq!(lifetime("never"), Ok(None));
         for bad in ["", "0", "-1", "m", "1w", "1.5h", "é"] {
             assert!(lifetime(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_visible_characters() {
+        assert_eq!(token("a.b-c_~+/=".into()), Ok("a.b-c_~+/=".into()));
+        for bad in ["", "a\nb", "a b", "\u{e9}", "a\0"] {
+            assert!(token(bad.into()).is_err(), "{bad:?}");
         }
     }
 

@@ -59,12 +59,32 @@ impl<'a> Resolver<'a> {
         let Some(raw) = self.raw(flag, given)? else { return Ok(None) };
         match parse(&raw.text) {
             Ok(value) => Ok(Some(value)),
-            // What stands there may be a password: it is not said again.
-            Err(_) if raw.text.contains("://") && raw.text.contains('@') => {
-                Err(self.note(flag, &format!("{}: a URL here has no user name and no password", raw.origin)))
-            }
             Err(why) => Err(self.note(flag, &format!("{:?} {}: {why}", raw.text, raw.origin))),
         }
+    }
+
+    /// The URL of a server, or the default. One with a user's name or password is refused and not repeated: neither
+    /// protocol would send them, and the URL stands in messages.
+    pub(crate) fn server(
+        &mut self,
+        flag: &str,
+        given: Option<&String>,
+        default: &str,
+        parse: impl Fn(&str) -> Result<String, String>,
+    ) -> Result<String, Noted> {
+        if let Some(raw) = self.raw(flag, given)?
+            && raw.text.contains('@')
+        {
+            let why = format!("the URL {} must not have a user name or password (no \"@\")", raw.origin);
+            return Err(self.note(flag, &why));
+        }
+        self.value(flag, given, default, parse)
+    }
+
+    /// A token, which is never repeated in a message.
+    pub(crate) fn token(&mut self, flag: &str, given: Option<&String>) -> Result<Option<String>, Noted> {
+        let Some(token) = self.secret(flag, given)? else { return Ok(None) };
+        super::parse::token(token).map(Some).map_err(|why| self.note(flag, &why))
     }
 
     /// A text that is never repeated in a message.
@@ -158,7 +178,7 @@ mod tests {
     fn a_password_in_a_url_is_refused_and_not_repeated() {
         let (layers, given) = (layers(&[], ""), "http://user:s3cret@host:1".to_owned());
         let mut resolver = Resolver::new(&layers);
-        assert!(resolver.value("listen", Some(&given), "", parse::grpc_url).is_err());
+        assert!(resolver.server("listen", Some(&given), "", parse::grpc_url).is_err());
         let said = said(resolver);
         assert!(said[0].contains("password") && !said[0].contains("s3cret"), "{said:?}");
     }

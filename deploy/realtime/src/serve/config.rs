@@ -74,7 +74,7 @@ impl ServeConfig {
             r.value("admin-listen", args.admin_listen.as_ref(), defaults::ADMIN_LISTEN, parse::listen);
         let node_id = r.value("node-id", args.node_id.as_ref(), defaults::NODE_ID, parse::node_id);
         let shards = r.value("shards", args.shards.as_ref(), defaults::SHARDS, parse::shards);
-        let token = r.secret("operator-token", None);
+        let token = r.token("operator-token", None);
         let token_file = r.text("operator-tokens", args.operator_tokens.as_ref());
         let drain =
             r.value("drain-seconds", args.drain_seconds.as_ref(), defaults::DRAIN_SECONDS, parse::seconds);

@@ -8,6 +8,7 @@ use realtime_proto::ids::{hex, random};
 
 use super::config::OperatorSource;
 use super::watch::Watched;
+use crate::config::parse;
 use crate::failure::Failure;
 use crate::private_file;
 use crate::text_file;
@@ -52,7 +53,7 @@ impl Operators {
 
 fn made(path: &Path) -> std::io::Result<String> {
     if let Some(token) = private_file::read(path)? {
-        return if token.is_empty() { Err(std::io::Error::other("the file is empty")) } else { Ok(token) };
+        return parse::token(token).map_err(|why| std::io::Error::other(format!("the token {why}")));
     }
     let token = hex(&random::<32>());
     private_file::create(path, &format!("{token}\n"))?;

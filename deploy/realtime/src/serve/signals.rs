@@ -1,5 +1,4 @@
-//! SIGTERM and SIGINT, and SIGHUP: where somebody watches at a terminal, it has gone, and the process stops like with
-//! the others. Elsewhere SIGHUP means "read your files again", which happens without it; so it changes nothing.
+//! SIGTERM, SIGINT and SIGHUP.
 
 use std::io::IsTerminal as _;
 
@@ -13,34 +12,49 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    /// Whether a hang-up stops the process.
-    at_terminal: bool,
+    on_hangup: OnHangup,
+}
+
+/// What SIGHUP means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnHangup {
+    /// The terminal that the server runs on is gone.
+    Stop,
+    /// Nothing: there never was a terminal, and an administrator may expect files to be read again.
+    GoOn,
+    /// It has stopped the server. A closing terminal sends a second one, by its shell, which must not cut the drain
+    /// short as a second Ctrl-C does.
+    Stopped,
 }
 
 impl Signals {
     pub(super) fn listen() -> Result<Self, Failure> {
+        let on_hangup = if std::io::stderr().is_terminal() { OnHangup::Stop } else { OnHangup::GoOn };
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
-            at_terminal: std::io::stderr().is_terminal(),
+            on_hangup,
         })
     }
 
-    /// The next of those that stop the process; its name.
+    /// The next that asks for a stop; its name.
     pub(super) async fn next(&mut self) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hangup.recv() => {
-                    if self.at_terminal {
+                _ = self.hangup.recv() => match self.on_hangup {
+                    OnHangup::Stop => {
+                        self.on_hangup = OnHangup::Stopped;
                         return "SIGHUP";
                     }
-                    tracing::info!(
-                        "SIGHUP: certificates and operator tokens are read again when their files change, nothing else is"
-                    );
-                }
+                    OnHangup::GoOn => tracing::info!(
+                        "SIGHUP: certificates and operator tokens are read again when their files change; nothing \
+                         else is read again"
+                    ),
+                    OnHangup::Stopped => {}
+                },
             }
         }
     }

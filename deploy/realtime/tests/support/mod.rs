@@ -149,6 +149,17 @@ impl Drop for Server {
     }
 }
 
+/// A process that is killed when dropped.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails where it has ended, which is all that is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Runs a command that must succeed; what it printed.
 pub fn succeed(command: &mut Command) -> String {
     let output = command.output().unwrap();
