@@ -171,12 +171,15 @@ impl Session {
         }
     }
 
-    /// An error's alert comes out of a further look at what was left.
+    /// An error's alert comes out of a further look, which reads nothing while there is one.
     fn fail(&mut self, rest: &mut [u8]) {
         self.has_failed = true;
         self.partial = Vec::new();
-        while let Ok(ConnectionState::EncodeTlsData(data)) = self.connection.process_tls_records(rest).state {
-            append(&mut self.unsent, data);
+        while self.connection.wants_write() {
+            match self.connection.process_tls_records(rest).state {
+                Ok(ConnectionState::EncodeTlsData(data)) => append(&mut self.unsent, data),
+                _ => return,
+            }
         }
     }
 

@@ -18,6 +18,7 @@ mod json;
 mod measure;
 mod permissions;
 mod reconfiguration;
+mod records;
 mod slow_readers;
 mod smuggling;
 mod subjects;
