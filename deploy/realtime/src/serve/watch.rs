@@ -5,15 +5,17 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// How soon a changed file counts.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// What tells one content of a file from the next; `None`: it cannot be looked at.
-type Stamp = Option<(SystemTime, u64, u64)>;
+/// What tells one content of a file from the next; `None`: it cannot be looked at. The time is that of the inode's
+/// change and not of the content's: a copy may keep the latter, and a file that could not be read, because a renewal
+/// set its mode only afterwards, is to be tried again then.
+type Stamp = Option<(i64, i64, u64, u64)>;
 
 /// Files as they were when last looked at.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ impl Watched {
 fn stamps(paths: &[PathBuf]) -> Vec<Stamp> {
     let stamp = |path: &PathBuf| {
         let metadata = std::fs::metadata(path).ok()?;
-        Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+        Some((metadata.ctime(), metadata.ctime_nsec(), metadata.len(), metadata.ino()))
     };
     paths.iter().map(stamp).collect()
 }
@@ -60,7 +62,7 @@ fn ticks() -> Interval {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -90,9 +92,17 @@ mod tests {
         symlink(dir.path().join("b"), dir.path().join("new")).unwrap();
         fs::rename(dir.path().join("new"), &link).unwrap();
         look(2).await;
+        // A renewal that lets the server's user read the file as its last step.
+        fs::set_permissions(dir.path().join("b"), fs::Permissions::from_mode(0o640)).unwrap();
+        look(3).await;
+        // A copy that keeps length and time.
+        let then = fs::metadata(dir.path().join("b")).unwrap().modified().unwrap();
+        fs::write(dir.path().join("b"), "third").unwrap();
+        fs::File::options().append(true).open(dir.path().join("b")).unwrap().set_modified(then).unwrap();
+        look(4).await;
         fs::remove_file(&link).unwrap();
-        look(3).await;
-        look(3).await;
+        look(5).await;
+        look(5).await;
         task.abort();
     }
 }
