@@ -4,9 +4,13 @@ use std::io::{IsTerminal, stderr};
 
 use tracing_subscriber::EnvFilter;
 
+/// What a server logs unless `RUST_LOG` says otherwise. The TLS and HTTP/2 libraries warn of what clients do: anybody
+/// could fill the log, and raise alerts on warnings.
+const SERVER_LINES: &str = "info,rustls=error,h2=error";
+
 /// For a server: from `info` on.
 pub(crate) fn for_server() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(SERVER_LINES));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
     // A line that cannot be written, as to a terminal that is gone, is lost. The library would say so on standard
     // error, and panic because that fails, too.
