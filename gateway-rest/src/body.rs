@@ -1,4 +1,4 @@
-//! Request bodies: media type (415), size (413), arrival. A body over its limit is never held in memory:
+//! Request bodies: coding and media type (415), size (413), arrival. A body over its limit is never held in memory:
 //! a declared length is refused at once, and keeping a chunked one stops at the limit.
 //!
 //! The rest of a body over its limit is taken and thrown away, within bounds: most clients write the whole body
@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody as _};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use http::header::{CONTENT_TYPE, EXPECT};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
 use http_body_util::BodyExt as _;
 use realtime_proto::{ApiError, ErrorCode};
 use tokio::time::timeout;
@@ -42,6 +42,7 @@ pub(crate) async fn read(
     media_types: &[&str],
     limit: usize,
 ) -> Result<Bytes, ApiError> {
+    check_coding(headers)?;
     // Without a body and a type, what is missing is the body.
     if !body.is_end_stream() || headers.contains_key(CONTENT_TYPE) {
         check_media_type(headers, media_types)?;
@@ -60,6 +61,18 @@ pub(crate) async fn read(
             format!("the body did not arrive within {} s", ARRIVAL.as_secs()),
         )),
     }
+}
+
+/// A compressed body would only be found to be no JSON.
+fn check_coding(headers: &HeaderMap) -> Result<(), ApiError> {
+    if headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        return Ok(());
+    }
+    Err(ApiError::new(ErrorCode::UnsupportedMediaType, "Content-Encoding must be absent or identity"))
 }
 
 fn check_media_type(headers: &HeaderMap, allowed: &[&str]) -> Result<(), ApiError> {

@@ -102,7 +102,7 @@ pub(crate) fn app(
 ) -> Result<Arc<App>, ApiError> {
     let snapshot = snapshots.borrow();
     let snapshot = snapshot.as_ref().ok_or_else(no_configuration)?;
-    snapshot.apps.get(app_id).cloned().ok_or_else(no_such_app)
+    snapshot.apps.get(app_id).cloned().ok_or_else(ApiError::no_such_app)
 }
 
 /// 403 address · 401.
@@ -148,11 +148,6 @@ pub(crate) fn from_caller<T>(caller: Caller, message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
     request.extensions_mut().insert(caller);
     request
-}
-
-/// 404.
-pub(crate) fn no_such_app() -> ApiError {
-    ApiError::new(ErrorCode::AppNotFound, "no such application")
 }
 
 fn no_configuration() -> ApiError {

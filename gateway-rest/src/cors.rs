@@ -8,7 +8,7 @@ use axum::response::Response;
 use http::HeaderValue;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ORIGIN, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, ORIGIN, VARY,
 };
 use realtime_discovery::Snapshot;
 use realtime_proto::generated::admin::apps_server::Apps;
@@ -52,20 +52,26 @@ impl CrossOrigin {
     }
 }
 
-/// `OPTIONS`: what a browser asks before it sends a token or JSON to another origin.
+/// `OPTIONS`: what a browser asks before it sends a token or JSON to another origin; of others the plain question
+/// which methods there are.
 pub(crate) async fn preflight<P: PubSub, A: Apps, S: Settings>(
     state: Shared<P, A, S>,
     request: Request,
+    allow: &'static str,
 ) -> Answer {
     call::app(&state.snapshots, call::app_id(request.uri()))?;
+    let mut response = respond::no_content();
+    let headers = response.headers_mut();
+    headers.insert(ALLOW, HeaderValue::from_static(allow));
+    if !request.headers().contains_key(ORIGIN) {
+        return Ok(response);
+    }
     if CrossOrigin::of(&request, &state.snapshots).is_none() {
         return Err(ApiError::new(
             ErrorCode::OriginForbidden,
             "the application's allowedOrigins do not name this origin",
         ));
     }
-    let mut response = respond::no_content();
-    let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
     headers.insert(
         ACCESS_CONTROL_ALLOW_HEADERS,

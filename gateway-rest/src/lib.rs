@@ -67,16 +67,22 @@ pub(crate) type Shared<P, A, S> = Arc<GatewayState<P, A, S>>;
 pub fn router<P: PubSub, A: Apps, S: Settings>(state: GatewayState<P, A, S>) -> Router {
     Router::new()
         .route("/api/health/status", get(Endpoint::plain(health::status)))
-        .route("/api/topics/{app}/publish", browser(post(Endpoint::cors(publish::publish))))
-        .route("/api/topics/{app}/unsubscribe", browser(post(Endpoint::cors(topics::unsubscribe))))
-        .route("/api/topics/{app}", browser(get(Endpoint::cors(topics::list))))
+        .route("/api/topics/{app}/publish", browser("POST,OPTIONS", post(Endpoint::cors(publish::publish))))
+        .route(
+            "/api/topics/{app}/unsubscribe",
+            browser("POST,OPTIONS", post(Endpoint::cors(topics::unsubscribe))),
+        )
+        .route("/api/topics/{app}", browser("GET,HEAD,OPTIONS", get(Endpoint::cors(topics::list))))
         .route(
             "/api/connections/{app}",
-            browser(get(Endpoint::cors(connections::list)).delete(Endpoint::cors(connections::disconnect))),
+            browser(
+                "GET,HEAD,DELETE,OPTIONS",
+                get(Endpoint::cors(connections::list)).delete(Endpoint::cors(connections::disconnect)),
+            ),
         )
         .route(
             "/api/connections/{app}/{connection}",
-            browser(axum::routing::delete(Endpoint::cors(connections::disconnect_one))),
+            browser("DELETE,OPTIONS", axum::routing::delete(Endpoint::cors(connections::disconnect_one))),
         )
         .route("/api/apps", get(Endpoint::plain(apps::list)).post(Endpoint::plain(apps::create)))
         .route(
@@ -92,11 +98,13 @@ pub fn router<P: PubSub, A: Apps, S: Settings>(state: GatewayState<P, A, S>) -> 
         .with_state(Arc::new(state))
 }
 
-/// Adds the preflight answer to a path that pages of other origins may call.
+/// Adds the answer to `OPTIONS` to a path that pages of other origins may call. `allow`: all its methods, as the
+/// router itself lists them in a 405, which it does not tell handlers.
 fn browser<P: PubSub, A: Apps, S: Settings>(
+    allow: &'static str,
     methods: MethodRouter<Shared<P, A, S>>,
 ) -> MethodRouter<Shared<P, A, S>> {
-    methods.options(Endpoint::cors(cors::preflight))
+    methods.options(Endpoint::cors(move |state, request| cors::preflight(state, request, allow)))
 }
 
 async fn unknown_path() -> axum::response::Response {

@@ -49,7 +49,9 @@ pub(crate) fn parse<'a, const N: usize>(
 /// A page size: 0, the service's default, where absent.
 pub(crate) fn limit(value: Option<&str>) -> Result<u32, ApiError> {
     let Some(text) = value else { return Ok(0) };
-    let number = text.parse().ok().filter(|number| (1..=1000).contains(number));
+    // The standard library reads a sign, too.
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    let number = text.parse().ok().filter(|number| digits && (1..=1000).contains(number));
     number.ok_or_else(|| fields::bad("limit", "must be a whole number from 1 to 1000"))
 }
 
@@ -108,7 +110,7 @@ mod tests {
     fn a_page_has_1_to_1000_entries() {
         assert_eq!(limit(None).unwrap(), 0);
         assert_eq!(limit(Some("1000")).unwrap(), 1000);
-        for bad in ["", "0", "1001", "-1", "1.0", "x"] {
+        for bad in ["", "0", "1001", "-1", "+1", "1.0", "x"] {
             assert_eq!(limit(Some(bad)).unwrap_err().fields[0].field, "limit", "{bad}");
         }
     }

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use realtime_proto::problem::{PROBLEM_MEDIA_TYPE, problem_json};
 use realtime_proto::{ApiError, ErrorCode};
@@ -61,14 +61,19 @@ pub(crate) fn document(status: StatusCode, version: u64, document: Bytes) -> Res
 
 /// 204.
 pub(crate) fn no_content() -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
+    fresh(StatusCode::NO_CONTENT, Body::empty())
 }
 
 fn with_type(status: StatusCode, media_type: &'static str, body: Bytes) -> Response {
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
+    let mut response = fresh(status, Body::from(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+/// What is true now, for this caller: no cache may give it to anybody again.
+fn fresh(status: StatusCode, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

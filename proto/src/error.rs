@@ -149,6 +149,12 @@ impl ApiError {
         Self { code, detail: detail.into(), fields: Vec::new(), retry_after: None, partial: None }
     }
 
+    /// What every API says where an application's id names none.
+    #[must_use]
+    pub fn no_such_app() -> Self {
+        Self::new(ErrorCode::AppNotFound, "no such application")
+    }
+
     /// The same with a time to wait, in seconds.
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {

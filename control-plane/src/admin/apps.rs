@@ -9,7 +9,7 @@ use realtime_proto::{ApiError, AppConfig, AppId, ErrorCode};
 use tonic::{Request, Response, Status};
 use wire::apps_server::Apps;
 
-use super::caller::{audit, audit_read, no_such_app, of_app, operator, permit};
+use super::caller::{audit, audit_read, of_app, operator, permit};
 use super::change::{self, Written};
 use super::{document, rules};
 use crate::shared::Shared;
@@ -67,7 +67,7 @@ impl AppsService {
         decide: impl Fn(&AppConfig) -> Result<AppConfig, ApiError>,
     ) -> Result<wire::App, ApiError> {
         // The rules look at the application only to tell whose the caller is.
-        let app = self.shared.model.app(app_id).ok_or_else(no_such_app)?;
+        let app = self.shared.model.app(app_id).ok_or_else(ApiError::no_such_app)?;
         let written = change::update(&self.shared, app_id, if_version, |old| {
             let new = decide(old)?;
             rules::check(caller, &app, old, &new)?;

@@ -27,7 +27,7 @@ pub(super) async fn of_app<T>(
     request: &Request<T>,
     app_id: &str,
 ) -> Result<(Caller, Arc<App>), ApiError> {
-    let app = shared.model.app(app_id).ok_or_else(no_such_app)?;
+    let app = shared.model.app(app_id).ok_or_else(ApiError::no_such_app)?;
     if let Some(caller) = known(request) {
         return Ok((caller, app));
     }
@@ -42,10 +42,6 @@ pub(super) async fn of_app<T>(
 /// 403 permission.
 pub(super) fn permit(caller: &Caller, app: &App, action: Action<'_>) -> Result<(), ApiError> {
     authorize(caller, app, action).into_result(action)
-}
-
-pub(super) fn no_such_app() -> ApiError {
-    ApiError::new(ErrorCode::AppNotFound, "no such application")
 }
 
 /// One line in the audit log for a read, where an operator asks: their tokens pass every check, so all that they

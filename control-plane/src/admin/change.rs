@@ -5,7 +5,6 @@ use bytes::Bytes;
 use realtime_auth::{App, JwksCache};
 use realtime_proto::{ApiError, AppConfig, ErrorCode, FieldErrors, Settings};
 
-use super::caller::no_such_app;
 use super::document::{check_version, stored, unavailable, unusable};
 use crate::keys;
 use crate::shared::Shared;
@@ -53,7 +52,7 @@ pub(super) async fn update(
 ) -> Result<Written, ApiError> {
     let store = &*shared.store;
     for _ in 0..ATTEMPTS {
-        let entry = get(store, &keys::app(app_id)).await?.ok_or_else(no_such_app)?;
+        let entry = get(store, &keys::app(app_id)).await?.ok_or_else(ApiError::no_such_app)?;
         check_version(entry.revision, if_version)?;
         let old = AppConfig::from_stored(&stored(&entry)?).map_err(|e| unusable(&entry, &e.to_string()))?;
         let new = decide(&old)?;
@@ -81,7 +80,7 @@ pub(super) async fn update(
 /// Removes an application; the revision at which it went.
 pub(super) async fn delete(shared: &Shared, app_id: &str, if_version: u64) -> Result<u64, ApiError> {
     for _ in 0..ATTEMPTS {
-        let entry = get(&*shared.store, &keys::app(app_id)).await?.ok_or_else(no_such_app)?;
+        let entry = get(&*shared.store, &keys::app(app_id)).await?.ok_or_else(ApiError::no_such_app)?;
         check_version(entry.revision, if_version)?;
         let document = stored(&entry)?;
         // Not validated as a whole: what is not usable must be removable.

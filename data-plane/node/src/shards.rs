@@ -193,7 +193,7 @@ impl Shards {
     ) -> Result<(), ApiError> {
         let table = self.shared.table.load();
         let app = table.by_id(publication.app.as_str());
-        let app = app.ok_or_else(|| ApiError::new(ErrorCode::AppNotFound, "no such application"))?;
+        let app = app.ok_or_else(ApiError::no_such_app)?;
         let delivery = delivery(app.slot, &publication);
         let inboxes = &self.shared.inboxes;
         for (number, inbox) in inboxes.iter().enumerate() {

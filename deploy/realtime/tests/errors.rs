@@ -275,7 +275,7 @@ fn what_the_server_refuses_is_told_with_the_server() {
         ),
         (
             server.client(&["sub", "nope", "news", "--app-token", "a.b.c"]),
-            format!("{public} refuses the session: there is no such application (404)"),
+            format!("{public} refuses the session: no such application (404)"),
         ),
         (
             server.client(&["sub", "demo", "secure/x", "--app-token", &token(&server)]),

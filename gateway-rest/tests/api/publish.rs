@@ -172,6 +172,12 @@ async fn the_media_type_is_json_with_any_parameters() {
     for bad in [None, Some("text/plain"), Some("application/jsonx"), Some("application/merge-patch+json")] {
         assert_eq!(world.send(call(bad)).await.refusal(), "415 unsupported_media_type", "{bad:?}");
     }
+    for (coding, status) in
+        [("identity", 200), ("Identity", 200), ("gzip", 415), ("identity, br", 415), ("", 415)]
+    {
+        let coded = call(Some("application/json")).header("content-encoding", coding);
+        assert_eq!(world.send(coded).await.status, status, "{coding}");
+    }
     let empty = Call::post(PATH).token(&token(ALL));
     let typed = Call::post(PATH).token(&token(ALL)).header("content-type", "text/plain");
     assert_eq!(world.send(typed).await.refusal(), "415 unsupported_media_type");

@@ -59,6 +59,44 @@ async fn wrong_methods_are_405_problems_that_name_the_right_ones() {
 }
 
 #[tokio::test]
+async fn options_without_an_origin_tells_the_methods() {
+    let world = World::new();
+    world.app("listed", json!({"allowedOrigins": ["https://a.example"]}));
+    for path in [
+        "/api/topics/listed/publish",
+        "/api/topics/listed/unsubscribe",
+        "/api/topics/listed",
+        "/api/connections/listed",
+        "/api/connections/listed/x",
+    ] {
+        let answer = world.send(Call::new(Method::OPTIONS, path)).await;
+        let refused = world.send(Call::new(Method::PUT, path)).await;
+        assert_eq!((answer.status.as_u16(), refused.status.as_u16()), (204, 405), "{path}");
+        assert_eq!(answer.header("allow"), refused.header("allow"), "{path}");
+        assert_eq!(answer.header("access-control-allow-methods"), "", "{path}");
+    }
+    let unknown = world.send(Call::new(Method::OPTIONS, "/api/topics/nowhere")).await;
+    assert_eq!(unknown.refusal(), "404 app_not_found");
+}
+
+#[tokio::test]
+async fn no_answer_is_for_caches() {
+    let world = World::new();
+    for call in [
+        Call::get("/api/health/status"),
+        Call::get("/api/topics/app").operator(),
+        Call::get("/api/topics/app"),
+        Call::get("/api/apps/app").operator(),
+        Call::get("/nothing"),
+        Call::new(Method::PUT, "/api/topics/app"),
+        Call::new(Method::OPTIONS, "/api/topics/app").header("origin", "https://a.example"),
+    ] {
+        let answer = world.send(call).await;
+        assert_eq!(answer.header("cache-control"), "no-store", "{}", answer.status);
+    }
+}
+
+#[tokio::test]
 async fn a_missing_or_malformed_token_is_a_401() {
     let world = World::new();
     let get = || Call::get("/api/topics/app");
@@ -102,6 +140,7 @@ async fn pages_of_allowed_origins_may_call_and_read_the_answers() {
     assert_eq!((any.status.as_u16(), any.header("access-control-allow-origin")), (204, "*"));
     assert_eq!(any.header("access-control-allow-headers"), "authorization, content-type, x-app-id");
     assert!(any.header("access-control-allow-methods").contains("POST"));
+    assert_eq!(any.header("allow"), "POST,OPTIONS");
     let listed = world.send(preflight("listed", "https://a.example")).await;
     assert_eq!(listed.header("access-control-allow-origin"), "https://a.example");
     assert_eq!(listed.header("vary"), "Origin");

@@ -78,10 +78,10 @@ pub(super) fn prepare(
     Ok(path)
 }
 
-/// Whether there is no file, or an empty one.
+/// Whether there is no file. An empty one is damage, not a start that was cut short: see [`make`].
 fn is_absent(path: &Path) -> Result<bool, OpenError> {
     match fs::metadata(path) {
-        Ok(found) => Ok(found.len() == 0),
+        Ok(_) => Ok(false),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(e) => Err(OpenError::io(path, e)),
     }

@@ -127,7 +127,7 @@ async fn only_the_owner_can_read_the_file_and_a_new_directory() {
 async fn a_file_of_something_else_is_named_and_left_alone() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join(FILE);
-    for content in [b"{\"apps\":[]}".to_vec(), vec![0; 70_000], vec![b'x'; 70_000]] {
+    for content in [vec![], b"{\"apps\":[]}".to_vec(), vec![0; 70_000], vec![b'x'; 70_000]] {
         fs::write(&path, &content).unwrap();
         let error = EmbeddedStore::open(directory.path()).await.unwrap_err();
         assert!(matches!(&error, OpenError::NotAStore { .. }), "{error}");

@@ -96,10 +96,7 @@ pub(super) async fn admit(
     headers: &HeaderMap,
     address: IpAddr,
 ) -> Result<Admission, ApiError> {
-    let app = door
-        .shards
-        .app(app_id)
-        .ok_or_else(|| ApiError::new(ErrorCode::AppNotFound, "there is no such application"))?;
+    let app = door.shards.app(app_id).ok_or_else(ApiError::no_such_app)?;
     let config = &app.app.config;
     if !config.enabled {
         return Err(ApiError::new(ErrorCode::AppDisabled, "the application is disabled"));

@@ -52,10 +52,7 @@ impl PubSubService {
         credentials: &Credentials,
         app_id: &str,
     ) -> Result<(Arc<AppRuntime>, Caller), ApiError> {
-        let app = self
-            .shards
-            .app(app_id)
-            .ok_or_else(|| ApiError::new(ErrorCode::AppNotFound, "there is no such application"))?;
+        let app = self.shards.app(app_id).ok_or_else(ApiError::no_such_app)?;
         let caller = credentials.admit(&self.gate, &app.app).await?;
         Ok((app, caller))
     }

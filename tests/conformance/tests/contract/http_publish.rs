@@ -199,9 +199,20 @@ async fn a_message_is_any_json_value_byte_for_byte() {
     let path = format!("/api/topics/{}/publish", app.id());
     let mut raw = app.connect_raw(&app.token("a", &[]), &[]).await;
     raw.expect_frame().await;
-    for message in
-        ["0", "-1.50e+2", "true", "null", r#""""#, r#""\u00e4 \/""#, "[ 1 , [] ]", r#"{ "b":1, "a" : {} }"#]
-    {
+    for message in [
+        "0",
+        "-1.50e+2",
+        "true",
+        "null",
+        r#""""#,
+        r#""\u00e4 \/""#,
+        "[ 1 , [] ]",
+        r#"{ "b":1, "a" : {} }"#,
+        // Grammatical, though strict parsers refuse them.
+        r#""\ud800""#,
+        "1e999",
+        r#"{"a":1,"a":2}"#,
+    ] {
         let body = format!(r#"{{"topic": "main", "message": {message} }}"#);
         let answer = app.api(&[PUBLISH], "POST", &path).body("application/json", body).send().await;
         assert_eq!(answer.expect(200)["bytes"], message.len());
