@@ -134,6 +134,7 @@ async fn a_frames_checks_are_made_in_the_documented_order() {
     }
     assert_eq!(codes.first().map(String::as_str), Some("permission_denied"));
     assert!(codes.contains(&"rate_limited".to_owned()), "{codes:?}");
+    assert!(codes.iter().all(|code| code == "permission_denied" || code == "rate_limited"), "{codes:?}");
     // Rate before `inbound_disabled`, which the first message of a connection shows alone.
     let mut sender = app.connect("b", &[]).await;
     let mut codes = Vec::new();
@@ -143,8 +144,40 @@ async fn a_frames_checks_are_made_in_the_documented_order() {
     }
     assert_eq!(codes.first().map(String::as_str), Some("inbound_disabled"));
     assert!(codes.contains(&"rate_limited".to_owned()), "{codes:?}");
+    assert!(codes.iter().all(|code| code == "inbound_disabled" || code == "rate_limited"), "{codes:?}");
     client.send_text("hello").await;
     assert_eq!(client.expect_close().await.0, 1008);
+}
+
+/// Each request has every later fault, too: permission, then `inbound_disabled`, then the quota.
+#[tokio::test]
+async fn permission_comes_before_inbound_disabled_before_the_quota() {
+    let server = Server::start().await;
+    let app = limited(&server, "inboundMessagesPerMonth", 1).await;
+    server.change_settings(|settings| settings["tiers"]["small"]["apiUsageBytesPerMonth"] = json!(1)).await;
+    let mut client = app.connect("a", &["realtime:publisher:write:topic:main", READ]).await;
+    client.subscribe("secure/inbound").await;
+    // The month's only message.
+    assert_eq!(send(&mut client, "message", json!({"payload": "x"})).await, None);
+    let (denied, disabled, over) = ("permission_denied", "inbound_disabled", "quota_exceeded");
+    let publish = |topic: &str| json!({"topic": topic, "payload": "x"});
+    let forged = json!({"payload": "x", "messageType": "ack"});
+    for (inbound, kind, data, code) in [
+        (true, "publish", publish("other"), denied),
+        (true, "publish", publish("main"), over),
+        (true, "message", forged.clone(), denied),
+        (true, "message", json!({"payload": "x"}), over),
+        (false, "message", forged, denied),
+        (false, "message", json!({"payload": "x"}), disabled),
+        (false, "publish", publish("main"), over),
+    ] {
+        app.patch(&json!({"enableWebSocketInboundTopic": inbound})).await;
+        assert_eq!(
+            send(&mut client, kind, data.clone()).await.as_deref(),
+            Some(code),
+            "{inbound} {kind} {data}"
+        );
+    }
 }
 
 /// 6: a burst of twice the rate, and then the rate: no message more than time has brought, none less.
