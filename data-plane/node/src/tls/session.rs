@@ -222,3 +222,6 @@ impl fmt::Debug for Session {
         f.debug_struct("Session").field("handshaking", &self.is_handshaking()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
