@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::http2::{self, Activity, Streams};
+use super::http2::{self, Streams};
 use super::opening::{Admission, Handshake, admit, check_handshake, check_serving};
 use super::places::Place;
 use super::query::SessionQuery;
@@ -110,20 +110,17 @@ impl Connection {
     }
 
     async fn speak_http2(self: &Arc<Self>, transport: Transport, stop: CancellationToken) {
-        let (streams, activity) = (Streams::default(), Arc::new(Activity::new()));
+        let streams = Streams::default();
+        let _ended = streams.end_on_drop();
         let service = service_fn(|request| {
-            let (connection, busy) = (Arc::clone(self), activity.begin());
-            async move {
-                let response = connection.answer(request).await;
-                drop(busy);
-                Ok::<_, Infallible>(without_connection_headers(response))
-            }
+            let connection = Arc::clone(self);
+            async move { Ok::<_, Infallible>(without_connection_headers(connection.answer(request).await)) }
         });
         let http = http2::builder(&streams).serve_connection(TokioIo::new(transport), service);
         let end = async {
             tokio::select! {
                 reason = self.end(stop) => reason,
-                () = activity.idle_for(self.door.limits.headers_within) => "idle",
+                () = self.place.idle_for(self.door.limits.headers_within) => "idle",
             }
         };
         self.see_through(http, h2::Connection::graceful_shutdown, end).await;

@@ -3,15 +3,11 @@
 //! Never here: routes and answers, which are those of HTTP/1.1.
 
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http2;
 use hyper_util::rt::TokioTimer;
-use parking_lot::Mutex;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::connection::PARSER_HEAD_BYTES;
@@ -58,6 +54,11 @@ pub(super) struct Streams {
 }
 
 impl Streams {
+    /// Ends them with what is returned.
+    pub(super) fn end_on_drop(&self) -> DropGuard {
+        self.stop.clone().drop_guard()
+    }
+
     /// Ends what the connection has left.
     pub(super) async fn end(self) {
         self.stop.cancel();
@@ -72,49 +73,5 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Streams
         self.tasks.spawn(async move {
             stop.run_until_cancelled_owned(stream).await;
         });
-    }
-}
-
-/// Whether a connection has anything to do: HTTP/1.1 bounds the wait for headers itself, HTTP/2 leaves that to us.
-#[derive(Debug)]
-pub(super) struct Activity {
-    requests: AtomicUsize,
-    /// When the last request began or ended.
-    changed: Mutex<Instant>,
-}
-
-impl Activity {
-    pub(super) fn new() -> Self {
-        Self { requests: AtomicUsize::new(0), changed: Mutex::new(Instant::now()) }
-    }
-
-    /// A request is under way until the answer is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> Busy {
-        self.requests.fetch_add(1, Ordering::AcqRel);
-        Busy(Arc::clone(self))
-    }
-
-    /// Resolves when there has been no request for so long.
-    pub(super) async fn idle_for(&self, time: Duration) {
-        loop {
-            let changed = *self.changed.lock();
-            let until = changed + time;
-            if until <= Instant::now() && self.requests.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            // While a request is under way, its end is looked for as often as an idle connection would end.
-            tokio::time::sleep_until(until.max(Instant::now() + time / 8)).await;
-        }
-    }
-}
-
-/// One request under way.
-#[derive(Debug)]
-pub(super) struct Busy(Arc<Activity>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        *self.0.changed.lock() = Instant::now();
-        self.0.requests.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// For one that was told to go to be gone: it is busy with nothing else.
@@ -63,18 +63,37 @@ struct State {
     requests: usize,
     /// Its key among the idle ones; used up where it is none of them.
     turn: u64,
+    /// When it last became idle.
+    since: Instant,
 }
 
 impl Place {
     fn new(permit: OwnedSemaphorePermit, idle: Arc<Mutex<Idle>>) -> Self {
         let told = CancellationToken::new();
         let turn = idle.lock().enter(&told);
-        Self { idle, told, state: Mutex::new(State { requests: 0, turn }), _permit: permit }
+        let state = Mutex::new(State { requests: 0, turn, since: Instant::now() });
+        Self { idle, told, state, _permit: permit }
     }
 
     /// Resolves when the connection has to go.
     pub(super) fn taken_back(&self) -> impl Future<Output = ()> + use<> {
         self.told.clone().cancelled_owned()
+    }
+
+    /// Resolves when the connection has been without a request for so long.
+    pub(super) async fn idle_for(&self, time: Duration) {
+        loop {
+            let (is_idle, until) = {
+                let state = self.state.lock();
+                (state.requests == 0, state.since + time)
+            };
+            let now = Instant::now();
+            if is_idle && until <= now {
+                return;
+            }
+            // A request's end is looked for, rather than told: nothing hangs on the moment.
+            sleep_until(until.max(now + time / 8)).await;
+        }
     }
 
     /// Keeps the place as long as the answer is not made.
@@ -104,6 +123,7 @@ impl Drop for Request<'_> {
         state.requests -= 1;
         if state.requests == 0 {
             state.turn = place.idle.lock().enter(&place.told);
+            state.since = Instant::now();
         }
     }
 }
@@ -139,6 +159,22 @@ mod tests {
         assert!(!is_taken_back(&first).await && is_taken_back(&second).await && !is_taken_back(&third).await);
         drop(second);
         newcomer.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_from_the_end_of_its_last_request() {
+        let time = Duration::from_secs(30);
+        let place = Places::new(1).take().await;
+        let started = Instant::now();
+        place.idle_for(time).await;
+        assert_eq!(started.elapsed().as_secs(), 30);
+        let mut idle = pin!(place.idle_for(time));
+        let request = place.request();
+        assert!(timeout(10 * time, idle.as_mut()).await.is_err());
+        drop(request);
+        let ended = Instant::now();
+        idle.await;
+        assert!((30..=40).contains(&ended.elapsed().as_secs()), "{:?}", ended.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -193,3 +193,168 @@ fn flush(socket: &TcpStream, tls: &mut Session) -> Flushed {
     }
     Flushed::All
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use bytes::Bytes;
+    use rustls::{ClientConnection, StreamOwned};
+
+    use super::super::counters::Cells;
+    use super::super::output::{Output, Turn};
+    use super::*;
+
+    type Client = StreamOwned<ClientConnection, TcpStream>;
+
+    /// A client, and our side of its connection after the handshake.
+    fn pair() -> (Stream, Client) {
+        let (client, session) = crate::tls::shaken(4096, |_| {});
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        server.set_nonblocking(true).unwrap();
+        // Small, so that writes are cut in many places; smaller ones wait for acknowledgements most of the time.
+        rustix::net::sockopt::set_socket_send_buffer_size(&server, 16 * 1024).unwrap();
+        (Stream::sealed(server, Box::new(session)), StreamOwned::new(client, socket))
+    }
+
+    fn frame(n: u32) -> Bytes {
+        // 4 to 300 bytes, and now and then more than a record.
+        let length = if n % 5000 == 4999 { RECORD_BYTES + 1000 } else { 4 + (n as usize * 31) % 297 };
+        let mut frame = n.to_be_bytes().to_vec();
+        frame.resize(length, n as u8);
+        frame.into()
+    }
+
+    /// The turns of a shard with one connection: some frames each, a look at what the socket takes, no cap.
+    fn write_all(stream: &mut Stream, frames: u32) -> (Cells, u32) {
+        let (mut turn, mut output, mut cells) = (Turn::new(), Output::new(), Cells::default());
+        let (mut next, mut blocked) = (0, 0);
+        while next < frames || output.unsent(stream) > 0 {
+            for n in next..frames.min(next + 1 + next % 13) {
+                let index = turn.add(frame(n));
+                turn.enqueue(0, &mut output, index);
+                next = n + 1;
+            }
+            let dirty = turn.take_dirty();
+            let flushed = turn.write(&mut output, stream, &mut cells);
+            turn.end(dirty);
+            if flushed == Flushed::Blocked {
+                blocked += 1;
+                assert!(stream.unsent() <= SEALED_BYTES, "one record waits sealed, and no more");
+                std::thread::yield_now();
+                let flushed = output.write_backlog(stream, &mut turn.scratch, &mut cells);
+                assert_ne!(flushed, Flushed::Broken);
+                assert_eq!(cells.unsent_bytes as usize, output.unsent(stream));
+            }
+        }
+        (cells, blocked)
+    }
+
+    #[test]
+    fn every_byte_of_a_hundred_thousand_frames_arrives_in_order_through_partial_writes() {
+        const FRAMES: u32 = 100_000;
+        let (mut stream, mut client) = pair();
+        let reader = std::thread::spawn(move || {
+            let mut buffer = vec![0; 2 * RECORD_BYTES];
+            for n in 0..FRAMES {
+                let expected = frame(n);
+                client.read_exact(&mut buffer[..expected.len()]).unwrap();
+                assert!(buffer[..expected.len()] == expected, "frame {n}");
+            }
+            assert_eq!(client.read(&mut buffer).unwrap(), 0, "the end in good order, and nothing more");
+        });
+        let (cells, blocked) = write_all(&mut stream, FRAMES);
+        assert_eq!(cells.bytes_sent as usize, (0..FRAMES).map(|n| frame(n).len()).sum::<usize>());
+        assert!(blocked > 100, "the socket must have blocked: {blocked}");
+        while stream.finish() == Flushed::Blocked {
+            std::thread::yield_now();
+        }
+        assert!(stream.shut_down());
+        reader.join().unwrap();
+    }
+
+    #[test]
+    fn what_a_client_sends_is_read_as_it_was_however_its_records_are_cut() {
+        const BYTES: usize = 3_000_000;
+        let (mut stream, mut client) = pair();
+        let is_done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 0..BYTES / 1000 {
+                    client.write_all(&[n as u8; 1000]).unwrap();
+                }
+                client.conn.send_close_notify();
+                client.flush().unwrap();
+                is_done.store(true, Ordering::Release);
+            });
+            let mut buffer = vec![0; super::super::READ_BYTES];
+            let (mut scratch, mut total) = (Scratch::default(), 0);
+            loop {
+                match stream.read(&mut buffer, &mut scratch) {
+                    Transfer::Done(0) => break,
+                    Transfer::Done(read) => {
+                        let expected = (total..total + read).map(|at| (at / 1000) as u8);
+                        assert!(buffer[..read].iter().copied().eq(expected), "bytes after {total}");
+                        total += read;
+                        if stream.client_is_done() {
+                            break;
+                        }
+                    }
+                    Transfer::Blocked => std::thread::yield_now(),
+                    Transfer::Broken => panic!("broken after {total}"),
+                }
+            }
+            assert_eq!(total, BYTES);
+            assert_eq!(stream.unopened(), 0);
+        });
+        assert!(is_done.load(Ordering::Acquire));
+    }
+
+    #[test]
+    fn a_slow_reader_that_is_given_up_gets_the_close_frame_after_the_frame_under_way() {
+        let (mut stream, mut client) = pair();
+        let (mut turn, mut output, mut cells) = (Turn::new(), Output::new(), Cells::default());
+        let mut sent = 0;
+        while output.unsent(&stream) < 100_000 {
+            let index = turn.add(frame(sent));
+            turn.enqueue(0, &mut output, index);
+            let dirty = turn.take_dirty();
+            turn.write(&mut output, &mut stream, &mut cells);
+            turn.end(dirty);
+            sent += 1;
+        }
+        output.drop_unsent(&mut cells);
+        assert!(output.unsent(&stream) <= SEALED_BYTES + 300, "{} bytes", output.unsent(&stream));
+        let index = turn.add(Bytes::from_static(b"\xff\xff\xff\xffgoodbye"));
+        turn.enqueue(0, &mut output, index);
+        let dirty = turn.take_dirty();
+        turn.write(&mut output, &mut stream, &mut cells);
+        turn.end(dirty);
+        let reader = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            client.read_to_end(&mut bytes).unwrap();
+            bytes
+        });
+        while output.write_backlog(&mut stream, &mut turn.scratch, &mut cells) == Flushed::Blocked {
+            std::thread::yield_now();
+        }
+        while stream.finish() == Flushed::Blocked {
+            std::thread::yield_now();
+        }
+        assert!(stream.shut_down());
+        let mut bytes = &reader.join().unwrap()[..];
+        let whole = (0..sent).take_while(|&n| {
+            let rest = bytes.strip_prefix(&frame(n)[..]);
+            bytes = rest.unwrap_or(bytes);
+            rest.is_some()
+        });
+        assert!(whole.count() > 0);
+        assert_eq!(bytes, b"\xff\xff\xff\xffgoodbye", "whole frames, then the last one");
+        turn.discard(&mut output, &stream, &mut cells);
+        assert_eq!(cells.unsent_bytes, 0);
+    }
+}

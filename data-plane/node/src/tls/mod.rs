@@ -19,6 +19,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 pub use certificate::{BadCertificate, Certificate};
+#[cfg(test)]
+pub(crate) use session::tests::shaken;
 pub(crate) use session::{RECORD_BYTES, SEALED_BYTES, Session};
 pub use stream::{NotAccepted, TlsStream};
 pub use transport::Transport;

@@ -2,15 +2,17 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use realtime_auth::{App, Gate, GateConfig, JwksCache, OperatorTokens, issue};
 use realtime_data_plane::front_door::HttpConnections;
+use realtime_data_plane::tls::{Certificate, Tls};
 use realtime_data_plane::{Fallback, FrontDoor, FrontDoorLimits, Shards, ShardsConfig};
 use realtime_discovery::Snapshot;
 use realtime_proto::app::Algorithm;
-use realtime_proto::{AppConfig, NodePrefix, Settings};
+use realtime_proto::{AddressList, AppConfig, NodePrefix, Settings};
+use realtime_testkit::Authority;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -19,6 +21,14 @@ use tokio::task::JoinHandle;
 pub(crate) const AUTH_SECRET: &str = "a secret for clients of the tests";
 pub(crate) const ADMIN_SECRET: &str = "a secret for services of the tests";
 pub(crate) const OPERATOR_TOKEN: &str = "operator-token-of-the-tests";
+
+/// Issues the certificate of every TLS node here.
+pub(crate) static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);
+static TLS: LazyLock<Tls> = LazyLock::new(|| {
+    let pair = AUTHORITY.issue();
+    let certificate = Certificate::from_pem(pair.chain.as_bytes(), pair.key.as_bytes()).expect("a pair");
+    Tls::new(certificate).expect("TLS")
+});
 
 /// Fails a test that waits for what never comes.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
@@ -32,6 +42,8 @@ pub(crate) struct Setup {
     pub(crate) gate: GateConfig,
     pub(crate) limits: FrontDoorLimits,
     pub(crate) fallback: Option<Fallback>,
+    pub(crate) tls: bool,
+    pub(crate) proxies: Option<AddressList>,
 }
 
 impl Default for Setup {
@@ -42,6 +54,8 @@ impl Default for Setup {
             gate: GateConfig { verifier_threads: 1, verifier_queue: 16, token_cache: 16 },
             limits: FrontDoorLimits::default(),
             fallback: None,
+            tls: false,
+            proxies: None,
         }
     }
 }
@@ -122,6 +136,11 @@ impl Node {
             Some(fallback) => door.with_fallback(fallback.clone()),
             None => door,
         };
+        let door = if setup.tls { door.with_tls(TLS.http()) } else { door };
+        let door = match &setup.proxies {
+            Some(proxies) => door.with_proxies(proxies.clone()),
+            None => door,
+        };
         let http = door.http_connections();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -136,6 +155,12 @@ impl Node {
         let snapshot = snapshot(self.snapshots.borrow().as_deref(), apps, settings);
         self.shards.configure(&snapshot);
         self.snapshots.send_replace(Some(snapshot));
+    }
+
+    /// A figure that the front door counts before HTTP.
+    pub(crate) fn counted(&self, name: &str) -> u64 {
+        let counters = self.http.counters();
+        counters.iter().find(|(counted, _)| *counted == name).expect("a counter").1
     }
 
     /// Asks the front door to stop; it goes on until [`Self::stopped`].

@@ -2,8 +2,12 @@
 //! The node's edges from outside: the front door in raw HTTP, the PubSub service over real gRPC, the admin listener.
 
 mod admin_listener;
+mod certificate;
 mod fixture;
 mod front_door;
+mod http2;
 mod opening;
+mod proxy;
 mod pubsub;
+mod tls;
 mod wire;

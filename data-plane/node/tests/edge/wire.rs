@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 
+use futures_util::FutureExt as _;
+use realtime_testkit::route::{Connection, Route, Transport};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::fixture::within;
+use crate::fixture::{AUTHORITY, within};
 
 /// The key of RFC 6455's example, and what it must be answered with.
 pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -58,14 +60,23 @@ pub(crate) enum Frame {
 }
 
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Connection,
     buffer: Vec<u8>,
 }
 
 impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let stream = within(TcpStream::connect(address)).await.unwrap();
-        Self { stream, buffer: Vec::new() }
+        Self::over(within(TcpStream::connect(address)).await.unwrap())
+    }
+
+    pub(crate) fn over(stream: impl Transport + 'static) -> Self {
+        Self { stream: Box::new(stream), buffer: Vec::new() }
+    }
+
+    /// Connects with TLS.
+    pub(crate) async fn secure(address: SocketAddr) -> Self {
+        let route = Route { tls: Some(AUTHORITY.client(&["http/1.1"])), proxied_from: None };
+        Self::over(within(route.connect(&address.to_string())).await.unwrap())
     }
 
     /// Connects, sends and reads the answer.
@@ -77,6 +88,7 @@ impl Client {
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         within(self.stream.write_all(bytes)).await.unwrap();
+        within(self.stream.flush()).await.unwrap();
     }
 
     /// Reads more; `false` at the end of the stream.
@@ -90,12 +102,12 @@ impl Client {
     /// Whether anything has come, without waiting for it.
     pub(crate) fn has_bytes(&mut self) -> bool {
         let mut chunk = [0; 16];
-        match self.stream.try_read(&mut chunk) {
-            Ok(read) => {
+        match self.stream.read(&mut chunk).now_or_never() {
+            Some(Ok(read)) => {
                 self.buffer.extend_from_slice(&chunk[..read]);
                 read > 0
             }
-            Err(_) => false,
+            Some(Err(_)) | None => false,
         }
     }
 

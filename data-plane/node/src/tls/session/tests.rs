@@ -59,7 +59,7 @@ fn take_unsent(session: &mut Session) -> Vec<u8> {
 }
 
 /// Client and session after their handshake, in reads of so many bytes.
-fn shaken(read: usize, config: impl FnOnce(&mut ClientConfig)) -> (ClientConnection, Session) {
+pub(crate) fn shaken(read: usize, config: impl FnOnce(&mut ClientConfig)) -> (ClientConnection, Session) {
     let authority = Authority::new();
     let pair = authority.issue();
     let certificate = Certificate::from_pem(pair.chain.as_bytes(), pair.key.as_bytes()).unwrap();
