@@ -11,6 +11,11 @@ const jwt = require('jsonwebtoken')
 const BINARY = process.env.REALTIME_BIN ||
   path.join(process.env.CARGO_TARGET_DIR || path.join(__dirname, '../../../target'), 'debug/realtime')
 const OPERATOR_TOKEN = 'operator-token-of-the-client-tests'
+// With this variable every server speaks TLS; the clients must be told to trust ../tls/ca.pem.
+const TLS = process.env.REALTIME_TEST_TLS !== undefined
+const [HTTP, WS] = TLS ? ['https', 'wss'] : ['http', 'ws']
+const CERTIFICATE = path.join(__dirname, '../tls')
+const TLS_ARGUMENTS = ['--tls-cert', path.join(CERTIFICATE, 'chain.pem'), '--tls-key', path.join(CERTIFICATE, 'key.pem')]
 // Far above what anything takes: reaching it means that it never happens.
 const DEADLINE_MS = 15_000
 
@@ -35,7 +40,7 @@ class Server {
     const log = fs.openSync(path.join(server.home, 'log'), 'a')
     server.child = spawn(BINARY, [
       'serve', '--listen', '127.0.0.1:0', '--grpc-listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0',
-      '--data-dir', path.join(server.home, 'data'), '--ready-file', ready, ...args
+      '--data-dir', path.join(server.home, 'data'), '--ready-file', ready, ...(TLS ? TLS_ARGUMENTS : []), ...args
     ], { stdio: ['ignore', log, log], env: { ...process.env, REALTIME_OPERATOR_TOKEN: OPERATOR_TOKEN } })
     fs.closeSync(log)
     // Where a test program ends before its tests do.
@@ -67,7 +72,7 @@ class Server {
 
   /** A call with the operator's token, which must succeed; returns the answer's body. */
   async operator (method, endpoint, body) {
-    const response = await fetch(`http://${this.host}/api${endpoint}`, {
+    const response = await fetch(`${HTTP}://${this.host}/api${endpoint}`, {
       method,
       headers: { 'Content-Type': 'application/json', Authorization: `Bearer ${OPERATOR_TOKEN}` },
       body: JSON.stringify(body)
@@ -101,7 +106,7 @@ class Server {
     const created = await this.operator('POST', '/apps', config)
     const app = new App(this, created.appId, keys.privateKey)
     await eventually('the app on the node', async () => {
-      const answer = await fetch(`http://${this.host}/apps/${app.id}`)
+      const answer = await fetch(`${HTTP}://${this.host}/apps/${app.id}`)
       return answer.status === 404 ? undefined : true
     })
     return app
@@ -128,7 +133,7 @@ class App {
   }
 
   urlWith (token, query = '') {
-    return `ws://${this.server.host}/apps/${this.id}?access_token=${token}${query}`
+    return `${WS}://${this.server.host}/apps/${this.id}?access_token=${token}${query}`
   }
 
   /** Closes a connection as the documentation's command does. */
@@ -144,7 +149,7 @@ class App {
     if (body !== undefined) args.push('-H', 'Content-Type:application/json')
     if (permissions) args.push('-H', `Authorization:Bearer ${this.token('service-name', permissions)}`)
     if (body !== undefined) args.push('--data', body)
-    args.push(`http://${this.server.host}/api${endpoint}`)
+    args.push(`${HTTP}://${this.server.host}/api${endpoint}`)
     const output = execFileSync('curl', args, { encoding: 'utf8' })
     const cut = output.lastIndexOf('\n')
     const text = output.slice(0, cut)

@@ -19,6 +19,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 BINARY = os.environ.get("REALTIME_BIN", str(TARGET / "debug" / "realtime"))
 OPERATOR_TOKEN = "operator-token-of-the-python-tests"
+# With this variable every server speaks TLS; the clients must be told to trust tests/clients/tls/ca.pem.
+TLS = "REALTIME_TEST_TLS" in os.environ
+HTTP, WS = ("https", "wss") if TLS else ("http", "ws")
+CERTIFICATE = ROOT / "tests" / "clients" / "tls"
+TLS_ARGUMENTS = ["--tls-cert", CERTIFICATE / "chain.pem", "--tls-key", CERTIFICATE / "key.pem"] if TLS else []
 # Far above what anything takes: reaching it means that it never happens.
 DEADLINE = 15.0
 
@@ -48,7 +53,7 @@ class Server:
                 [
                     *(BINARY, "serve", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"),
                     *("--admin-listen", "127.0.0.1:0", "--data-dir", str(self.home / "data")),
-                    *("--ready-file", str(ready), *arguments),
+                    *("--ready-file", str(ready), *TLS_ARGUMENTS, *arguments),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -77,7 +82,7 @@ class Server:
     def call(self, method, path, token, body=None):
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        request = urllib.request.Request(f"http://{self.host}{path}", data, headers, method=method)
+        request = urllib.request.Request(f"{HTTP}://{self.host}{path}", data, headers, method=method)
         with urllib.request.urlopen(request, timeout=DEADLINE) as response:
             return json.loads(response.read() or b"null")
 
@@ -103,7 +108,7 @@ class App:
     def served(self):
         """Whether the configuration has come to the node, which then asks for an upgrade."""
         try:
-            urllib.request.urlopen(f"http://{self.server.host}/apps/{self.id}", timeout=DEADLINE)
+            urllib.request.urlopen(f"{HTTP}://{self.server.host}/apps/{self.id}", timeout=DEADLINE)
         except urllib.error.HTTPError as answer:
             return None if answer.code == 404 else True
 
@@ -125,7 +130,7 @@ class App:
         return self.url_with(self.token(subject, permissions), query)
 
     def url_with(self, token, query=""):
-        return f"ws://{self.server.host}/apps/{self.id}?access_token={token}{query}"
+        return f"{WS}://{self.server.host}/apps/{self.id}?access_token={token}{query}"
 
     async def publish(self, topic, message, compress=False):
         """Publishes over HTTP, off the event loop."""

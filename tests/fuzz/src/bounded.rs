@@ -5,7 +5,7 @@ use realtime_differential::{Random, seeds};
 
 use crate::key_set::tests::KEY_SETS;
 use crate::session::{COMPRESSED_TEXT, TEXT, deflated, frame};
-use crate::{application, client_message, deflate_offer, frames, key_set, patterns, token};
+use crate::{application, client_message, deflate_offer, frames, key_set, patterns, proxy_header, token};
 
 /// Changed seeds for each seed of randomness.
 const CHANGES: usize = 1_500;
@@ -61,7 +61,7 @@ const WORDS: [&str; 24] = [
 /// A target by its function's name, and where to begin.
 type Target = (&'static str, fn(&[u8]), Vec<Vec<u8>>);
 
-fn targets() -> [Target; 7] {
+fn targets() -> [Target; 8] {
     let texts = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>();
     let tokens = [
         "\0eyJhbGciOiJIUzI1NiJ9.e30.AAAA",
@@ -94,6 +94,21 @@ fn targets() -> [Target; 7] {
         ("token", token, texts(&tokens)),
         ("patterns", patterns, texts(&lists)),
         ("application", application, documents),
+        ("proxy_header", proxy_header, headers()),
+    ]
+}
+
+/// Headers of the PROXY protocol, of every command and family.
+fn headers() -> Vec<Vec<u8>> {
+    let header = |command: u8, family: u8, rest: &[u8]| {
+        [&b"\r\n\r\n\0\r\nQUIT\n"[..], &[command, family, 0, rest.len() as u8], rest].concat()
+    };
+    vec![
+        header(0x21, 0x11, &[192, 0, 2, 7, 10, 0, 0, 1, 0x12, 0x34, 1, 0xbb]),
+        header(0x21, 0x21, &[0x20; 40]),
+        header(0x21, 0x31, &[b'/'; 216]),
+        header(0x20, 0x00, &[]),
+        b"PROXY TCP4 192.0.2.7 10.0.0.1 1 2\r\n".to_vec(),
     ]
 }
 

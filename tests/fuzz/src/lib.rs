@@ -4,10 +4,12 @@
 
 mod access;
 mod key_set;
+mod proxy_header;
 mod session;
 
 pub use access::{application, patterns, token};
 pub use key_set::key_set;
+pub use proxy_header::proxy_header;
 pub use session::{client_message, deflate_offer, frames};
 
 #[cfg(test)]

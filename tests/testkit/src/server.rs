@@ -87,6 +87,14 @@ impl ServerBuilder {
         self
     }
 
+    /// The kit's clients reach it in this way; its arguments say the same.
+    #[must_use]
+    pub fn over(mut self, route: Route) -> Self {
+        self.certificate = None;
+        self.route = route;
+        self
+    }
+
     /// Demands the PROXY protocol from this machine; the kit's clients name `source` in it.
     #[must_use]
     pub fn proxied_from(mut self, source: IpAddr) -> Self {
@@ -240,6 +248,15 @@ impl Server {
     #[must_use]
     pub fn home(&self) -> &Path {
         self.home.path()
+    }
+
+    /// A directory that is gone with the value, for files that a server is told of.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn directory() -> TempDir {
+        tempfile::tempdir().expect("a temporary directory")
     }
 
     /// The files of a TLS server's certificate chain and key.

@@ -12,9 +12,9 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::PARSER_HEAD_BYTES;
 
-/// Requests of one connection at a time: enough for a page or a busy service, and with the windows below half a
-/// MiB of bodies at most.
-const STREAMS: u32 = 64;
+/// Requests of one connection at a time. Clients send a hundred before they have read how many they may, as RFC 9113
+/// advises servers to allow at least (6.5.2).
+const STREAMS: u32 = 128;
 /// Request bodies that may come before they are read, of one request and of the connection. The largest body that
 /// any route takes is 256 KiB.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;

@@ -234,11 +234,12 @@ mod tests {
         let (mut turn, mut output, mut cells) = (Turn::new(), Output::new(), Cells::default());
         let (mut next, mut blocked) = (0, 0);
         while next < frames || output.unsent(stream) > 0 {
-            for n in next..frames.min(next + 1 + next % 13) {
+            let end = frames.min(next + 1 + next % 13);
+            for n in next..end {
                 let index = turn.add(frame(n));
                 turn.enqueue(0, &mut output, index);
-                next = n + 1;
             }
+            next = end;
             let dirty = turn.take_dirty();
             let flushed = turn.write(&mut output, stream, &mut cells);
             turn.end(dirty);

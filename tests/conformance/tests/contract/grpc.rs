@@ -357,7 +357,7 @@ async fn nodes_are_listed_and_drained_by_operators_only() {
     use realtime_proto::generated::admin::{DrainRequest, ListNodesRequest, UndrainRequest};
     let server = Server::start().await;
     let app = server.app().create().await;
-    let mut nodes = NodesClient::connect(format!("http://{}", server.grpc_listen())).await.unwrap();
+    let mut nodes = NodesClient::new(channel(&server).await);
     let owner = app.token("owner", &[APPLICATION, KEYS]);
     let refused = answer(nodes.list(call(&owner, ListNodesRequest {}))).await;
     assert_refused(refused, Code::Unauthenticated, "unauthenticated");

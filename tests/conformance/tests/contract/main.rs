@@ -35,6 +35,7 @@ mod rfc6455;
 mod secrets;
 mod settings;
 mod subjects;
+mod tls;
 mod topics;
 
 /// Permits publishing on every topic.
