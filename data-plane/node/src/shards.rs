@@ -126,7 +126,8 @@ impl Shards {
             Err(refusal) => {
                 let code = CloseCode::Refused(refusal.code.http_status());
                 let mut close = Vec::new();
-                frame::write_close(&mut close, code.code(), &refusal.detail);
+                // As the front door words its refusals.
+                frame::write_close(&mut close, code.code(), refusal.code.name());
                 arrival.stream.end_with(&close);
                 return Err(refusal);
             }
