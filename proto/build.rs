@@ -2,11 +2,12 @@
 
 use std::error::Error;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "realtime/error/v1/error.proto",
     "realtime/pubsub/v1/pubsub.proto",
     "realtime/admin/v1/admin.proto",
     "realtime/discovery/v1/discovery.proto",
+    "realtime/replica/v1/replica.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -6,25 +6,36 @@ use std::time::Duration;
 
 use realtime_auth::Gate;
 use realtime_proto::Settings;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{AppsService, NodesService, SettingsService};
 use crate::discovery::DiscoveryService;
-use crate::keys;
 use crate::membership::Membership;
 use crate::model::Model;
 use crate::registry::Registry;
+use crate::replicas::{self, Peering, Registration, ReplicaService};
 use crate::shared::Shared;
-use crate::store::{Condition, EmbeddedStore, Op, OpenError, Store, StoreError};
+use crate::store::{
+    Condition, EmbeddedStore, EtcdError, EtcdOptions, EtcdStore, Op, OpenError, Store, StoreError,
+};
 use crate::usage::Usage;
+use crate::{compaction, keys};
 
 /// A node that is gone leaves within 10 s: 2 s until the transport's keep-alive has noticed a dead peer and the
-/// stream has ended, and this until its lease has run out.
-pub const MEMBER_TTL: Duration = Duration::from_secs(8);
+/// stream has ended, this until its lease has run out, and up to a second until etcd has noticed that.
+pub const MEMBER_TTL: Duration = Duration::from_secs(7);
+/// Between compactions of a store that grows. Nodes and replicas that were away for less go on where they were,
+/// instead of reading everything: restarts and upgrades take minutes.
+pub const COMPACT_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// The name of the one replica that an embedded store can have.
 const ONLY_REPLICA: &str = "embedded";
+/// Between attempts at an etcd that does not answer.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+/// Between two warnings about it.
+const WARN_AGAIN: Duration = Duration::from_secs(60);
 
 /// How to open a control plane on the embedded store.
 #[derive(Debug, Clone)]
@@ -43,9 +54,35 @@ impl ControlPlaneConfig {
     }
 }
 
+/// How to run one replica of several on one store.
+#[derive(Debug, Clone)]
+pub struct ReplicaConfig {
+    /// Names it among the replicas on that store: no two have one name, and it stays over restarts where that is
+    /// possible. Without slashes.
+    pub name: String,
+    /// How the replicas reach each other.
+    pub peering: Peering,
+    /// How long a member outlives its stream.
+    pub member_ttl: Duration,
+    /// How often to compact the store; `None`: its operator sees to that.
+    pub compact_every: Option<Duration>,
+}
+
+impl ReplicaConfig {
+    /// The defaults: the replica's name is its address.
+    #[must_use]
+    pub fn new(peering: Peering) -> Self {
+        let name = peering.address.replace('/', "_");
+        Self { name, peering, member_ttl: MEMBER_TTL, compact_every: Some(COMPACT_EVERY) }
+    }
+}
+
 /// Why a control plane does not open.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlPlaneError {
+    /// The options for etcd, or etcd's refusal.
+    #[error(transparent)]
+    Etcd(#[from] EtcdError),
     /// The store's file.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -68,23 +105,77 @@ impl ControlPlane {
     /// What is wrong with the data directory or the store.
     pub async fn open(config: ControlPlaneConfig, gate: Arc<Gate>) -> Result<Self, ControlPlaneError> {
         let store = Arc::new(EmbeddedStore::open(&config.data_dir).await?);
-        Ok(Self::with_store(store, ONLY_REPLICA, config.member_ttl, gate).await?)
+        Ok(Self::start(store, ONLY_REPLICA, config.member_ttl, gate).await?)
     }
 
-    /// A replica on any store. `replica` names it among the replicas on that store, and stays its name over
-    /// restarts; without slashes.
+    /// A replica on etcd. Waits for an etcd that does not answer, and says so in the log.
     ///
     /// # Errors
-    /// The store's failure to be read.
+    /// What waiting does not help: options that are wrong, and credentials that etcd refuses.
+    pub async fn open_on_etcd(
+        etcd: &EtcdOptions,
+        replica: &ReplicaConfig,
+        gate: &Arc<Gate>,
+    ) -> Result<Self, ControlPlaneError> {
+        let mut warned: Option<Instant> = None;
+        loop {
+            let error = match Self::try_etcd(etcd, replica, gate).await {
+                Err(ControlPlaneError::Etcd(error)) if !error.may_pass() => return Err(error.into()),
+                Err(error) => error,
+                Ok(control) => return Ok(control),
+            };
+            if warned.is_none_or(|at| at.elapsed() >= WARN_AGAIN) {
+                tracing::warn!(%error, "waiting for etcd");
+                warned = Some(Instant::now());
+            }
+            sleep(STORE_RETRY).await;
+        }
+    }
+
+    async fn try_etcd(
+        etcd: &EtcdOptions,
+        replica: &ReplicaConfig,
+        gate: &Arc<Gate>,
+    ) -> Result<Self, ControlPlaneError> {
+        let store = Arc::new(EtcdStore::connect(etcd.clone()).await?);
+        Ok(Self::with_store(store, replica.clone(), Arc::clone(gate)).await?)
+    }
+
+    /// One replica of several on a store that they share.
+    ///
+    /// # Errors
+    /// The store's failure to be read, or to take the replica's registration.
     pub async fn with_store(
+        store: Arc<dyn Store>,
+        config: ReplicaConfig,
+        gate: Arc<Gate>,
+    ) -> Result<Self, StoreError> {
+        let ReplicaConfig { name, peering, member_ttl, compact_every } = config;
+        let control = Self::start(store, &name, member_ttl, gate).await?;
+        let shared = &control.shared;
+        let (store, stop) = (&shared.store, &shared.stop);
+        let mut registration = Registration::new(Arc::clone(store), &name, &peering.address, member_ttl);
+        // From here on the model's revision is one of our own changes: of a listing it may be one of somebody
+        // else's in the same etcd, which no watch of ours reaches.
+        let revision = registration.enter().await?;
+        shared.model.reached(revision).await;
+        shared.tasks.spawn(registration.keep(shared.model.clone(), stop.clone()));
+        shared.tasks.spawn(replicas::follow_all(shared.clone(), name, peering));
+        if let Some(period) = compact_every {
+            shared.tasks.spawn(compaction::run(Arc::clone(store), period, stop.clone()));
+        }
+        Ok(control)
+    }
+
+    async fn start(
         store: Arc<dyn Store>,
         replica: &str,
         member_ttl: Duration,
         gate: Arc<Gate>,
     ) -> Result<Self, StoreError> {
         first_settings(&*store).await?;
-        let (model, follower) = Model::open(Arc::clone(&store), gate.jwks().clone()).await?;
         let usage = Usage::open(Arc::clone(&store), replica).await?;
+        let (model, follower) = Model::open(Arc::clone(&store), gate.jwks().clone(), usage.clone()).await?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(follower.run(stop.clone()));
@@ -119,6 +210,12 @@ impl ControlPlane {
     #[must_use]
     pub fn discovery_service(&self) -> DiscoveryService {
         DiscoveryService::new(self.shared.clone())
+    }
+
+    /// `realtime.replica.v1.Replica`, for the other replicas only, like discovery.
+    #[must_use]
+    pub fn replica_service(&self) -> ReplicaService {
+        ReplicaService::new(self.shared.clone())
     }
 
     /// Ends the discovery streams and the other tasks, writes the usage that they brought, then releases the store. Services that are still held

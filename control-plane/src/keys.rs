@@ -8,16 +8,21 @@
 //! | `settings` | the settings' document (`Settings::to_json`); its revision is the version | for ever |
 //! | `nodes/{nodeId}` | a member ([`crate::membership`]) | with its lease |
 //! | `usage/{month}/{appId}/{replica}` | what nodes have reported to a replica of an application's use in a month, by incarnation; merged by taking the greater count of each | until the month after has ended; the application's end changes nothing |
+//! | `replicas/{replica}` | a replica of the control plane ([`crate::replicas`]) | with its lease |
+//! | `compaction` | empty; the store's history from its revision on is kept ([`crate::compaction`]) | for ever |
 //! | `node-prefixes/{prefix}` | `{nodeId}/{incarnation}`: who has this connection-id prefix | with the same lease |
 
 use realtime_proto::{AppId, Month, NodePrefix};
 
 /// The settings.
 pub(crate) const SETTINGS: &str = "settings";
+/// The revision from which on the store's history is kept at least.
+pub(crate) const COMPACTION: &str = "compaction";
 /// All checkpoints of usage.
 pub(crate) const USAGE: &str = "usage/";
 const APPS: &str = "apps/";
 const NODES: &str = "nodes/";
+const REPLICAS: &str = "replicas/";
 
 /// An application's document.
 pub(crate) fn app(app_id: &str) -> String {
@@ -44,6 +49,16 @@ pub(crate) fn node(node_id: &str) -> String {
     format!("{NODES}{node_id}")
 }
 
+/// A replica of the control plane.
+pub(crate) fn replica(name: &str) -> String {
+    format!("{REPLICAS}{name}")
+}
+
+/// The name of the replica that a key is about.
+pub(crate) fn replica_of(key: &str) -> Option<&str> {
+    key.strip_prefix(REPLICAS)
+}
+
 /// The owner of a connection-id prefix.
 pub(crate) fn node_prefix(prefix: NodePrefix) -> String {
     format!("node-prefixes/{prefix}")
@@ -54,11 +69,11 @@ pub(crate) fn usage(month: Month, app_id: &AppId, replica: &str) -> String {
     format!("{USAGE}{month}/{app_id}/{replica}")
 }
 
-/// The month and the application of a checkpoint of usage.
-pub(crate) fn usage_of(key: &str) -> Option<(Month, AppId)> {
+/// The month, the application and the replica of a checkpoint of usage.
+pub(crate) fn usage_of(key: &str) -> Option<(Month, AppId, &str)> {
     let mut parts = key.strip_prefix(USAGE)?.splitn(3, '/');
-    let (month, app_id, _replica) = (parts.next()?, parts.next()?, parts.next()?);
-    Some((Month::parse(month)?, AppId::parse(app_id).ok()?))
+    let (month, app_id, replica) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((Month::parse(month)?, AppId::parse(app_id).ok()?, replica))
 }
 
 /// What a key holds, for readers of changes.
@@ -73,7 +88,8 @@ pub(crate) enum Subject {
 }
 
 impl Subject {
-    /// `None` for keys that exist for conditions only, and for keys of later releases.
+    /// `None` for what no receiver hears of: keys that exist for conditions only, replicas, and keys of later
+    /// releases.
     pub(crate) fn of(key: &str) -> Option<Self> {
         if key == SETTINGS {
             return Some(Self::Settings);
@@ -102,7 +118,9 @@ mod tests {
         assert_eq!(Subject::of(&tier_app("free", "x")), None);
         let (month, app_id) = (Month::at(0), AppId::parse("settings").unwrap());
         assert_eq!(Subject::of(&usage(month, &app_id, "r")), None);
-        assert_eq!(usage_of(&usage(month, &app_id, "r")), Some((month, app_id)));
+        assert_eq!(Subject::of(&replica("settings")), None);
+        assert_eq!(replica_of(&replica("r")), Some("r"));
+        assert_eq!(usage_of(&usage(month, &app_id, "r")), Some((month, app_id, "r")));
         assert_eq!(usage_of("usage/1970-01/x"), None);
     }
 }

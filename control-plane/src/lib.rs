@@ -6,16 +6,21 @@
 //! Never here: the data plane's traffic, HTTP, listeners and certificates (the binary's).
 
 mod admin;
+mod compaction;
 mod control_plane;
 mod discovery;
 mod keys;
 mod membership;
 mod model;
 mod registry;
+mod replicas;
 mod shared;
 pub mod store;
 mod usage;
 
 pub use admin::{AppsService, NodesService, SettingsService};
-pub use control_plane::{ControlPlane, ControlPlaneConfig, ControlPlaneError, MEMBER_TTL};
+pub use control_plane::{
+    COMPACT_EVERY, ControlPlane, ControlPlaneConfig, ControlPlaneError, MEMBER_TTL, ReplicaConfig,
+};
 pub use discovery::DiscoveryService;
+pub use replicas::{Dial, Peering, ReplicaService};

@@ -4,7 +4,11 @@
 //! Of two incarnations of one node id the newer one wins: the one that registers for the first time. One that
 //! comes back and finds another in its place is the older.
 //!
-//! A re-registration takes a new lease; the old one runs out without keys. A lost stream revokes nothing.
+//! A re-registration, on whichever replica, takes a new lease; the old one runs out without keys. A lost stream
+//! revokes nothing. So a member's lease tells which of its streams is the last one.
+//!
+//! What an operator wants of a node is part of its member key: it reaches the node over whichever replica has its
+//! stream, at once or when it comes back, and ends with the incarnation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +16,16 @@ use std::time::Duration;
 use realtime_proto::NodePrefix;
 use realtime_proto::generated::discovery as wire;
 use serde::{Deserialize, Serialize};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::keys;
 use crate::store::{Commit, Condition, Entry, LeaseId, Op, Store, StoreError};
 
 /// Attempts against concurrent registrations of the same id, or prefixes that are taken.
 const ATTEMPTS: usize = 16;
+
+/// Keep-alives per life of a lease: two may be lost.
+const KEEP_ALIVES_PER_TTL: u32 = 3;
 
 /// Whether a node takes sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +70,16 @@ struct Document {
     peer: String,
     state: NodeState,
     version: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wanted: Option<Wanted>,
+}
+
+/// An operator's last word on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wanted {
+    pub(crate) state: NodeState,
+    /// Counts the words, so that the same one may be said again.
+    pub(crate) number: u64,
 }
 
 /// A member as of a revision.
@@ -96,6 +114,15 @@ impl Member {
         &self.document.peer
     }
 
+    pub(crate) fn wanted(&self) -> Option<Wanted> {
+        self.document.wanted
+    }
+
+    /// Whether a registration is the one that it lives by.
+    pub(crate) fn is_by(&self, registration: Registration) -> bool {
+        self.lease == Some(registration.lease)
+    }
+
     /// The member as discovery tells it.
     pub(crate) fn to_wire(&self, node_id: &str) -> wire::Member {
         wire::Member {
@@ -123,7 +150,7 @@ pub(crate) struct Candidate {
 }
 
 /// A registration that holds as long as its lease is kept alive.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Registration {
     pub(crate) prefix: NodePrefix,
     pub(crate) lease: LeaseId,
@@ -140,6 +167,12 @@ pub(crate) enum MembershipError {
     /// Its lease has run out.
     #[error("the membership has expired")]
     Expired,
+    /// It has registered again.
+    #[error("the node has opened another stream")]
+    Replaced,
+    /// There is no such member.
+    #[error("no such node")]
+    Unknown,
     /// Others were faster too often.
     #[error("too many concurrent registrations")]
     Contended,
@@ -160,17 +193,13 @@ impl Membership {
         Self { store, ttl }
     }
 
-    /// Time after which a lease that nobody keeps alive runs out.
-    pub(crate) fn ttl(&self) -> Duration {
-        self.ttl
-    }
-
     /// Makes the candidate a member, under a new lease.
     pub(crate) async fn register(&self, candidate: &Candidate) -> Result<Registration, MembershipError> {
         let lease = self.store.grant_lease(self.ttl).await?;
         let result = self.register_with(candidate, lease).await;
-        if result.is_err() {
-            // Nothing hangs on it; it would run out by itself.
+        // Nothing hangs on it. After a failure of the store something may: the node is about to come back, and is
+        // not to disappear for that time. The lease runs out by itself.
+        if matches!(&result, Err(MembershipError::Superseded | MembershipError::Contended)) {
             let _ = self.store.revoke_lease(lease).await;
         }
         result
@@ -221,36 +250,72 @@ impl Membership {
         Member::read(&entry).map(Some).map_err(StoreError::Failed)
     }
 
-    /// Keeps the registration alive.
-    pub(crate) async fn keep_alive(&self, registration: Registration) -> Result<(), MembershipError> {
-        match self.store.keep_alive(registration.lease).await {
-            Err(StoreError::LeaseNotFound) => Err(MembershipError::Expired),
-            other => Ok(other?),
+    /// Keeps the registration alive until it has expired.
+    pub(crate) async fn keep(self, registration: Registration) -> MembershipError {
+        let mut ticks = interval((self.ttl / KEEP_ALIVES_PER_TTL).max(Duration::from_millis(1)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            match self.store.keep_alive(registration.lease).await {
+                Ok(()) => {}
+                Err(StoreError::LeaseNotFound) => return MembershipError::Expired,
+                // The next one may get through; if none does, the membership expires.
+                Err(error) => tracing::debug!(%error, "a lease could not be kept alive"),
+            }
         }
     }
 
-    /// Writes a member's state.
+    /// Writes a member's state, as long as it lives by this registration.
     pub(crate) async fn set_state(
         &self,
         candidate: &Candidate,
+        registration: Registration,
         state: NodeState,
     ) -> Result<(), MembershipError> {
-        for _ in 0..ATTEMPTS {
-            let member = self.member(&candidate.id).await?.ok_or(MembershipError::Expired)?;
+        self.change(&candidate.id, |member| {
             if member.document.incarnation != candidate.incarnation {
                 return Err(MembershipError::Superseded);
             }
-            if member.document.state == state {
+            if !member.is_by(registration) {
+                return Err(MembershipError::Replaced);
+            }
+            Ok(Document { state, ..member.document.clone() })
+        })
+        .await
+        .map_err(|error| match error {
+            MembershipError::Unknown => MembershipError::Expired,
+            error => error,
+        })
+    }
+
+    /// Notes what an operator wants of a member, whatever was wanted before.
+    pub(crate) async fn want(&self, id: &str, state: NodeState) -> Result<(), MembershipError> {
+        self.change(id, |member| {
+            let number = member.document.wanted.map_or(0, |wanted| wanted.number) + 1;
+            Ok(Document { wanted: Some(Wanted { state, number }), ..member.document.clone() })
+        })
+        .await
+    }
+
+    /// Changes a member's document; its lease stays.
+    async fn change(
+        &self,
+        id: &str,
+        decide: impl Fn(&Member) -> Result<Document, MembershipError>,
+    ) -> Result<(), MembershipError> {
+        for _ in 0..ATTEMPTS {
+            let member = self.member(id).await?.ok_or(MembershipError::Unknown)?;
+            let document = decide(&member)?;
+            if document == member.document {
                 return Ok(());
             }
-            let key = keys::node(&candidate.id);
+            let key = keys::node(id);
             let condition = Condition::Revision(key.clone(), member.revision);
-            let value = document_bytes(&Document { state, ..member.document })?;
-            let put = Op::Put { key, value, lease: member.lease };
+            let put = Op::Put { key, value: document_bytes(&document)?, lease: member.lease };
             match self.store.commit(vec![condition], vec![put]).await {
                 Ok(Commit::Committed { .. }) => return Ok(()),
                 Ok(Commit::Conflict) => {}
-                Err(StoreError::LeaseNotFound) => return Err(MembershipError::Expired),
+                Err(StoreError::LeaseNotFound) => return Err(MembershipError::Unknown),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -266,6 +331,7 @@ fn registration(
     prefix_condition: Condition,
     lease: LeaseId,
 ) -> Result<(Vec<Condition>, Vec<Op>), StoreError> {
+    let same = held.filter(|member| member.document.incarnation == candidate.incarnation);
     let document = Document {
         incarnation: candidate.incarnation.clone(),
         prefix: prefix.to_string(),
@@ -273,6 +339,7 @@ fn registration(
         peer: candidate.peer.clone(),
         state: candidate.state,
         version: candidate.version.clone(),
+        wanted: same.and_then(Member::wanted),
     };
     let (key, value) = (keys::node(&candidate.id), document_bytes(&document)?);
     let (prefix_key, owner) = (keys::node_prefix(prefix), owner(candidate).into());

@@ -17,3 +17,7 @@ pub mod admin {
 pub mod discovery {
     tonic::include_proto!("realtime.discovery.v1");
 }
+/// `realtime.replica.v1`
+pub mod replica {
+    tonic::include_proto!("realtime.replica.v1");
+}

@@ -6,7 +6,8 @@ use tonic::{Request, Response, Status};
 use wire::nodes_server::Nodes;
 
 use super::caller::{audit, audit_read, operator};
-use crate::registry::{Command, NotSent};
+use super::document::unavailable;
+use crate::membership::{MembershipError, NodeState};
 use crate::shared::Shared;
 
 /// Serves `realtime.admin.v1.Nodes`.
@@ -32,22 +33,24 @@ impl NodesService {
                 state: member.state().name().to_owned(),
                 revision: status.revision,
                 connections: status.connections,
-                rejections: status.rejections,
+                rejections: status.rejections(),
             }
         };
         state.members.iter().map(node).collect()
     }
 
-    fn command(&self, node_id: &str, command: Command) -> Result<(), ApiError> {
-        if !self.shared.model.read().members.contains_key(node_id) {
-            return Err(ApiError::new(ErrorCode::NotFound, "no such node"));
-        }
-        let detail = match self.shared.registry.send(node_id, command) {
-            Ok(()) => return Ok(()),
-            Err(NotSent::NoStream) => "the node is not connected to this control plane at the moment",
-            Err(NotSent::Full) => "the node has not taken earlier commands yet",
-        };
-        Err(ApiError::new(ErrorCode::Unavailable, detail).retry_after(1))
+    /// The node hears of it over the replica that has its stream, or when it comes back.
+    async fn want(&self, node_id: &str, state: NodeState) -> Result<(), ApiError> {
+        self.shared.membership.want(node_id, state).await.map_err(|error| match error {
+            MembershipError::Unknown => ApiError::new(ErrorCode::NotFound, error.to_string()),
+            MembershipError::Store(error) => unavailable(error),
+            MembershipError::Superseded
+            | MembershipError::Expired
+            | MembershipError::Replaced
+            | MembershipError::Contended => {
+                ApiError::new(ErrorCode::Unavailable, error.to_string()).retry_after(1)
+            }
+        })
     }
 }
 
@@ -68,7 +71,7 @@ impl Nodes for NodesService {
     ) -> Result<Response<wire::DrainResponse>, Status> {
         let caller = operator(&self.shared, &request)?;
         let node_id = &request.get_ref().node_id;
-        audit(&caller, "Nodes.Drain", node_id, self.command(node_id, Command::Drain))?;
+        audit(&caller, "Nodes.Drain", node_id, self.want(node_id, NodeState::Draining).await)?;
         Ok(Response::new(wire::DrainResponse {}))
     }
 
@@ -78,7 +81,7 @@ impl Nodes for NodesService {
     ) -> Result<Response<wire::UndrainResponse>, Status> {
         let caller = operator(&self.shared, &request)?;
         let node_id = &request.get_ref().node_id;
-        audit(&caller, "Nodes.Undrain", node_id, self.command(node_id, Command::Undrain))?;
+        audit(&caller, "Nodes.Undrain", node_id, self.want(node_id, NodeState::Ready).await)?;
         Ok(Response::new(wire::UndrainResponse {}))
     }
 }

@@ -4,9 +4,12 @@ use std::collections::VecDeque;
 use std::future::pending;
 use std::time::Duration;
 
-use realtime_proto::generated::{admin, discovery as wire};
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use realtime_proto::generated::discovery as wire;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use wire::command::Kind as CommandKind;
 use wire::stream_request::Kind as RequestKind;
@@ -18,22 +21,20 @@ use super::position::Position;
 use super::update::Audience;
 use super::usage::Feed;
 use crate::membership::{Candidate, MembershipError, NodeState, Registration};
-use crate::registry::{Command, Place};
+use crate::registry::Place;
 use crate::shared::Shared;
 
 /// How long a receiver may take to answer an update. Compiling 10,000 applications' keys takes seconds; one
 /// that has forgotten its answer would never get another update, and starts over this way.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
-/// Keep-alives per life of a lease: two may be lost.
-const KEEP_ALIVES_PER_TTL: u32 = 3;
 
 /// A registered stream.
 pub(super) struct Session {
     shared: Shared,
     position: Position,
     revisions: watch::Receiver<u64>,
-    /// What goes out before anything new is made: `Registered`, then usage and an update's
-    /// messages, then commands.
+    /// What goes out before anything new is made: `Registered`, then usage and an update's messages, and a
+    /// command at most for each word of an operator.
     outbox: VecDeque<ResponseKind>,
     /// Nodes are members, gateways are not.
     node: Option<Node>,
@@ -43,8 +44,12 @@ struct Node {
     candidate: Candidate,
     registration: Registration,
     place: Place,
-    commands: mpsc::Receiver<Command>,
-    keep_alive: Interval,
+    displaced: CancellationToken,
+    /// The number of the operator's word that was passed on, or needed no passing on.
+    passed_on: u64,
+    /// Ends when the membership has expired. Polled beside all else: a store that does not answer for seconds keeps
+    /// nobody from being heard.
+    kept: BoxFuture<'static, MembershipError>,
     usage: Feed,
 }
 
@@ -55,9 +60,9 @@ enum Wake {
     /// The receiver has gone.
     Gone,
     Request(wire::StreamRequest),
-    Command(Option<Command>),
+    Displaced,
     Changed,
-    KeepAlive,
+    Expired(MembershipError),
     Usage,
     Overdue,
 }
@@ -76,7 +81,10 @@ impl Session {
         let position = Position::new(hello.audience, hello.held(&shared).await);
         let mut outbox = VecDeque::from([ResponseKind::Registered(registered)]);
         outbox.extend(node.iter_mut().flat_map(|node| node.usage.messages()));
-        Ok(Self { shared, position, revisions, outbox, node })
+        let mut session = Self { shared, position, revisions, outbox, node };
+        // An operator's word that has waited for the node.
+        session.check_membership().map_err(status)?;
+        Ok(session)
     }
 
     /// Serves the stream until the receiver ends it.
@@ -94,10 +102,9 @@ impl Session {
                 Wake::Sent | Wake::Usage => {}
                 Wake::Gone => return Ok(()),
                 Wake::Request(request) => self.receive(request).await?,
-                Wake::Command(Some(command)) => self.outbox.push_back(command_message(command)),
-                Wake::Command(None) => return Err(self.replaced()),
+                Wake::Displaced => return Err(self.displaced()),
                 Wake::Changed => self.check_membership().map_err(status)?,
-                Wake::KeepAlive => self.keep_alive().await?,
+                Wake::Expired(error) => return Err(status(error)),
                 Wake::Overdue => return Err(Status::deadline_exceeded("an update was not answered in time")),
             }
         }
@@ -117,8 +124,8 @@ impl Session {
     ) -> Result<Wake, Status> {
         let overdue = self.position.in_flight().map(|update| update.deadline);
         let sending = !self.outbox.is_empty();
-        let (commands, keep_alive, usage) = match &mut self.node {
-            Some(node) => (Some(&mut node.commands), Some(&mut node.keep_alive), Some(&mut node.usage)),
+        let (displaced, kept, usage) = match &mut self.node {
+            Some(node) => (Some(&node.displaced), Some(&mut node.kept), Some(&mut node.usage)),
             None => (None, None, None),
         };
         Ok(tokio::select! {
@@ -131,10 +138,9 @@ impl Session {
                 Err(_) => Wake::Gone,
             },
             request = requests.message() => request?.map_or(Wake::Gone, Wake::Request),
-            // One at a time: the outbox stays as short as what the receiver has not taken.
-            command = next_command(commands), if !sending => Wake::Command(command),
+            () = cancelled(displaced) => Wake::Displaced,
             _ = self.revisions.changed() => Wake::Changed,
-            () = tick(keep_alive) => Wake::KeepAlive,
+            error = expired(kept) => Wake::Expired(error),
             () = usage_due(usage), if !sending => Wake::Usage,
             () = due(overdue) => Wake::Overdue,
         })
@@ -175,10 +181,7 @@ impl Session {
         if let Some(node) = &self.node {
             node.place.update(|status| {
                 status.revision = revision;
-                status.rejections = rejections
-                    .into_iter()
-                    .map(|r| admin::Rejection { app_id: r.app_id, reason: r.reason })
-                    .collect();
+                status.rejections = rejections.into_iter().map(|r| (r.app_id, r.reason)).collect();
             });
         }
         Ok(())
@@ -193,47 +196,41 @@ impl Session {
         node.place.update(|status| status.connections = report.connections);
         let state = NodeState::from_wire(report.state());
         if state != node.candidate.state {
-            self.shared.membership.set_state(&node.candidate, state).await.map_err(status)?;
+            let membership = &self.shared.membership;
+            membership.set_state(&node.candidate, node.registration, state).await.map_err(status)?;
             node.candidate.state = state;
         }
         Ok(())
     }
 
-    async fn keep_alive(&mut self) -> Result<(), Status> {
-        let Some(node) = &self.node else { return Ok(()) };
-        match self.shared.membership.keep_alive(node.registration).await {
-            // The next one may get through; if none does, the membership expires and the stream ends.
-            Err(MembershipError::Store(error)) => {
-                tracing::warn!(%error, node = node.candidate.id, "a lease could not be kept alive");
-                Ok(())
-            }
-            other => other.map_err(status),
-        }
-    }
-
-    /// Whether the node is still the member that registered on this stream.
-    fn check_membership(&self) -> Result<(), MembershipError> {
-        let Some(node) = &self.node else { return Ok(()) };
-        let (mine, registered) = (&node.candidate, node.registration.revision);
+    /// Whether the node is still the member that registered on this stream, and what an operator wants of it.
+    fn check_membership(&mut self) -> Result<(), MembershipError> {
+        let Some(node) = &mut self.node else { return Ok(()) };
+        let (mine, registration) = (&node.candidate, node.registration);
         let state = self.shared.model.read();
-        match state.members.get(&mine.id) {
-            Some(member) if member.incarnation() == mine.incarnation => Ok(()),
-            Some(member) if member.revision > registered => Err(MembershipError::Superseded),
-            None if state.revision >= registered => Err(MembershipError::Expired),
+        let member = match state.members.get(&mine.id) {
+            Some(member) if member.incarnation() == mine.incarnation && member.is_by(registration) => member,
+            Some(member) if member.revision > registration.revision => {
+                let same = member.incarnation() == mine.incarnation;
+                return Err(if same { MembershipError::Replaced } else { MembershipError::Superseded });
+            }
+            None if state.revision >= registration.revision => return Err(MembershipError::Expired),
             // The model has not seen the registration yet.
-            Some(_) | None => Ok(()),
+            Some(_) | None => return Ok(()),
+        };
+        if let Some(wanted) = member.wanted().filter(|wanted| wanted.number > node.passed_on) {
+            // The first look: the word may be an old one, which the node has obeyed.
+            let obeyed = node.passed_on == 0 && wanted.state == mine.state;
+            node.passed_on = wanted.number;
+            self.outbox.extend((!obeyed).then(|| command(wanted.state)));
         }
+        Ok(())
     }
 
     /// Another stream has the node's place.
-    fn replaced(&self) -> Status {
-        let other =
-            |node: &Node| self.shared.registry.is_other(&node.candidate.id, &node.candidate.incarnation);
-        if self.node.as_ref().is_some_and(other) {
-            status(MembershipError::Superseded)
-        } else {
-            Status::aborted("the node has opened another stream")
-        }
+    fn displaced(&self) -> Status {
+        let displaced = |node: &Node| self.shared.registry.displaced(&node.candidate);
+        status(self.node.as_ref().map_or(MembershipError::Replaced, displaced))
     }
 }
 
@@ -242,23 +239,21 @@ impl Node {
         let registration = shared.membership.register(&candidate).await?;
         candidate.prefix = Some(registration.prefix);
         let entered = shared.registry.enter(&candidate.id, &candidate.incarnation, registration.revision);
-        let (place, commands) = entered.ok_or(MembershipError::Superseded)?;
+        let (place, displaced) = entered.ok_or_else(|| shared.registry.displaced(&candidate))?;
         tracing::info!(node = candidate.id, prefix = %registration.prefix, "a node has registered");
         // Then the first update holds the node itself.
         shared.model.reached(registration.revision).await;
         shared.registry.forget_unless(|id| shared.model.read().members.contains_key(id));
-        let period = (shared.membership.ttl() / KEEP_ALIVES_PER_TTL).max(Duration::from_millis(1));
-        let mut keep_alive = interval(period);
-        keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let kept = shared.membership.clone().keep(registration).boxed();
         let usage = Feed::new(shared.usage.clone(), &candidate.incarnation);
-        Ok(Self { candidate, registration, place, commands, keep_alive, usage })
+        Ok(Self { candidate, registration, place, displaced, passed_on: 0, kept, usage })
     }
 }
 
-fn command_message(command: Command) -> ResponseKind {
-    let kind = match command {
-        Command::Drain => CommandKind::Drain(wire::Drain {}),
-        Command::Undrain => CommandKind::Undrain(wire::Undrain {}),
+fn command(wanted: NodeState) -> ResponseKind {
+    let kind = match wanted {
+        NodeState::Draining => CommandKind::Drain(wire::Drain {}),
+        NodeState::Ready => CommandKind::Undrain(wire::Undrain {}),
     };
     ResponseKind::Command(wire::Command { kind: Some(kind) })
 }
@@ -267,24 +262,24 @@ fn command_message(command: Command) -> ResponseKind {
 fn status(error: MembershipError) -> Status {
     match error {
         MembershipError::Superseded => Status::already_exists(error.to_string()),
-        MembershipError::Expired | MembershipError::Contended | MembershipError::Store(_) => {
-            Status::unavailable(error.to_string())
-        }
+        MembershipError::Replaced => Status::aborted(error.to_string()),
+        MembershipError::Expired
+        | MembershipError::Unknown
+        | MembershipError::Contended
+        | MembershipError::Store(_) => Status::unavailable(error.to_string()),
     }
 }
 
-async fn next_command(commands: Option<&mut mpsc::Receiver<Command>>) -> Option<Command> {
-    match commands {
-        Some(commands) => commands.recv().await,
+async fn cancelled(token: Option<&CancellationToken>) {
+    match token {
+        Some(token) => token.cancelled().await,
         None => pending().await,
     }
 }
 
-async fn tick(interval: Option<&mut Interval>) {
-    match interval {
-        Some(interval) => {
-            interval.tick().await;
-        }
+async fn expired(kept: Option<&mut BoxFuture<'static, MembershipError>>) -> MembershipError {
+    match kept {
+        Some(kept) => kept.await,
         None => pending().await,
     }
 }

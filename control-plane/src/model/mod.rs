@@ -14,18 +14,22 @@ use futures_util::StreamExt as _;
 use parking_lot::{RwLock, RwLockReadGuard};
 use realtime_auth::{App, JwksCache};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use state::{AppEntry, State};
 
-use crate::store::{ChangeStream, Store, StoreError};
+use crate::store::{ChangeStream, Event, Store, StoreError};
+use crate::usage::Usage;
 
 /// How long a writer waits to see its own write. The store's watch answers within milliseconds; longer means
 /// an outage, in which the write stands all the same.
 const READ_YOUR_WRITE: Duration = Duration::from_secs(2);
 /// Between attempts to follow a store that fails. Short: readers are stale meanwhile; the store is one of few.
+/// After a stream that has lived this long, the first attempt comes at once.
 const RETRY: Duration = Duration::from_millis(500);
+/// Between two warnings of one outage.
+const WARN_AGAIN: Duration = Duration::from_secs(60);
 
 /// The reading side, cheap to clone.
 #[derive(Debug, Clone)]
@@ -43,15 +47,22 @@ struct Shared {
 pub(crate) struct Follower {
     model: Model,
     store: Arc<dyn Store>,
+    /// Hears of the other replicas' checkpoints.
+    usage: Usage,
 }
 
 impl Model {
     /// Reads the whole store; its applications are compiled with `jwks`. The model moves once the follower runs.
-    pub(crate) async fn open(store: Arc<dyn Store>, jwks: JwksCache) -> Result<(Self, Follower), StoreError> {
+    pub(crate) async fn open(
+        store: Arc<dyn Store>,
+        jwks: JwksCache,
+        usage: Usage,
+    ) -> Result<(Self, Follower), StoreError> {
         let shared = Shared { state: RwLock::new(State::new(jwks)), revision: watch::Sender::new(0) };
         let model = Self { shared: Arc::new(shared) };
-        model.replace(&*store).await?;
-        Ok((model.clone(), Follower { model, store }))
+        let follower = Follower { model: model.clone(), store, usage };
+        follower.replace().await?;
+        Ok((model, follower))
     }
 
     /// The state now. Held for a moment only, never across an await.
@@ -76,14 +87,6 @@ impl Model {
             tracing::warn!(revision, "the model lags behind a write");
         }
     }
-
-    async fn replace(&self, store: &dyn Store) -> Result<(), StoreError> {
-        let listing = store.list("").await?;
-        let revision = listing.revision;
-        self.shared.state.write().replace(listing);
-        self.shared.revision.send_replace(revision);
-        Ok(())
-    }
 }
 
 impl Follower {
@@ -96,19 +99,23 @@ impl Follower {
     }
 
     async fn follow_for_good(&self) {
+        let mut outage = Outage::default();
         loop {
+            let started = Instant::now();
             let error = match self.changes().await {
-                Ok(changes) => self.follow(changes).await,
+                Ok(changes) => self.follow(changes, &mut outage).await,
                 Err(error) => error,
             };
-            tracing::warn!(%error, "following the store's changes failed; going on with what is held");
+            outage.warn(&error);
             if let StoreError::Compacted { .. } = error {
-                match self.model.replace(&*self.store).await {
+                match self.replace().await {
                     Ok(()) => continue,
-                    Err(error) => tracing::warn!(%error, "reading the store failed"),
+                    Err(error) => outage.warn(&error),
                 }
             }
-            sleep(RETRY).await;
+            if started.elapsed() < RETRY {
+                sleep(RETRY).await;
+            }
         }
     }
 
@@ -117,17 +124,56 @@ impl Follower {
         self.store.watch("", from).await
     }
 
-    async fn follow(&self, mut changes: ChangeStream) -> StoreError {
+    async fn follow(&self, mut changes: ChangeStream, outage: &mut Outage) -> StoreError {
         let shared = &self.model.shared;
         loop {
             match changes.next().await {
                 Some(Ok(changes)) => {
+                    outage.over();
                     shared.state.write().apply(&changes);
+                    for event in &changes.events {
+                        if let Event::Put(entry) = event {
+                            self.usage.learn_checkpoint(entry);
+                        }
+                    }
                     shared.revision.send_replace(changes.revision);
                 }
                 Some(Err(error)) => return error,
                 None => return StoreError::Failed("the watch ended".into()),
             }
+        }
+    }
+
+    /// Reads the whole store anew.
+    async fn replace(&self) -> Result<(), StoreError> {
+        let listing = self.store.list("").await?;
+        let (shared, revision) = (&self.model.shared, listing.revision);
+        for entry in &listing.entries {
+            self.usage.learn_checkpoint(entry);
+        }
+        shared.state.write().replace(listing);
+        shared.revision.send_replace(revision);
+        Ok(())
+    }
+}
+
+/// Says once that the store fails, and again from time to time.
+#[derive(Default)]
+struct Outage {
+    warned: Option<Instant>,
+}
+
+impl Outage {
+    fn warn(&mut self, error: &StoreError) {
+        if self.warned.is_none_or(|at| at.elapsed() >= WARN_AGAIN) {
+            tracing::warn!(%error, "following the store's changes failed; going on with what is held");
+            self.warned = Some(Instant::now());
+        }
+    }
+
+    fn over(&mut self) {
+        if self.warned.take().is_some() {
+            tracing::info!("following the store's changes again");
         }
     }
 }

@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use realtime_auth::{App, JwksCache};
+use realtime_proto::generated::discovery as wire;
 use realtime_proto::{AppConfig, AppId, Settings};
 use serde_json::Value;
 
-use crate::keys::Subject;
+use crate::keys::{self, Subject};
 use crate::membership::Member;
+use crate::replicas::Replica;
 use crate::store::{Changes, Entry, Event, Listing};
 
 /// Changes that the log remembers: a stream further behind gets a snapshot. Names only, about 100 bytes each.
@@ -46,6 +48,8 @@ pub(crate) struct State {
     pub(crate) apps: BTreeMap<AppId, Arc<AppEntry>>,
     pub(crate) settings: Option<Arc<SettingsEntry>>,
     pub(crate) members: BTreeMap<String, Arc<Member>>,
+    /// The control plane's replicas, by name.
+    pub(crate) replicas: BTreeMap<String, Replica>,
     log: VecDeque<(u64, Subject)>,
     log_floor: u64,
     jwks: JwksCache,
@@ -59,6 +63,7 @@ impl State {
             apps: BTreeMap::new(),
             settings: None,
             members: BTreeMap::new(),
+            replicas: BTreeMap::new(),
             log: VecDeque::new(),
             log_floor: 0,
             jwks,
@@ -72,10 +77,11 @@ impl State {
         let mut before = std::mem::replace(self, empty);
         self.revision = listing.revision;
         self.log_floor = listing.revision;
-        for entry in listing.entries {
+        for entry in &listing.entries {
+            self.put_replica(entry);
             let Some(subject) = Subject::of(&entry.key) else { continue };
             self.keep(&subject, &mut before);
-            self.put(&subject, &entry);
+            self.put(&subject, entry);
         }
     }
 
@@ -88,15 +94,25 @@ impl State {
         }
     }
 
-    /// Takes over the changes of one revision.
+    /// Takes over the changes of one revision. What no receiver would see as a change, such as a member's new
+    /// lease, is not logged: nodes that move to another replica are no news to all others.
     pub(crate) fn apply(&mut self, changes: &Changes) {
         for event in &changes.events {
+            if let Some(replica) = keys::replica_of(event.key()) {
+                self.replicas.remove(replica);
+            }
+            if let Event::Put(entry) = event {
+                self.put_replica(entry);
+            }
             let Some(subject) = Subject::of(event.key()) else { continue };
+            let shown = self.shown(&subject);
             match event {
                 Event::Put(entry) => self.put(&subject, entry),
                 Event::Delete { .. } => self.remove(&subject),
             }
-            self.log.push_back((changes.revision, subject));
+            if shown.is_none() || shown != self.shown(&subject) {
+                self.log.push_back((changes.revision, subject));
+            }
         }
         self.revision = changes.revision;
         while self.log.len() > LOG_ENTRIES {
@@ -113,6 +129,24 @@ impl State {
         }
         let start = self.log.partition_point(|(at, _)| *at <= revision);
         Some(self.log.range(start..).map(|(_, subject)| subject.clone()).collect())
+    }
+
+    /// What receivers see of a member; of other subjects, every put is a change.
+    fn shown(&self, subject: &Subject) -> Option<wire::Member> {
+        match subject {
+            Subject::Node(id) => self.members.get(id).map(|member| member.to_wire(id)),
+            Subject::App(_) | Subject::Settings => None,
+        }
+    }
+
+    fn put_replica(&mut self, entry: &Entry) {
+        let Some(name) = keys::replica_of(&entry.key) else { return };
+        match Replica::read(entry) {
+            Ok(replica) => {
+                self.replicas.insert(name.to_owned(), replica);
+            }
+            Err(reason) => tracing::error!(key = entry.key, reason, "a stored document is not usable"),
+        }
     }
 
     fn put(&mut self, subject: &Subject, entry: &Entry) {

@@ -18,6 +18,7 @@ use crate::store::{
     ChangeStream, Changes, Commit, Condition, EmbeddedStore, Entry, Event, LeaseId, Listing, Op, Store,
     StoreError,
 };
+use crate::usage::Usage;
 
 /// An application's stored document.
 pub(crate) fn stored(id: &str, description: &str) -> String {
@@ -155,7 +156,8 @@ async fn a_follower_whose_watch_fell_behind_reads_everything_again() {
     let directory = TempDir::new().unwrap();
     let inner = EmbeddedStore::open(directory.path()).await.unwrap();
     let store: Arc<dyn Store> = Arc::new(Behind { inner, healthy: AtomicBool::new(false) });
-    let (model, follower) = Model::open(Arc::clone(&store), JwksCache::offline()).await.unwrap();
+    let usage = Usage::open(Arc::clone(&store), "r").await.unwrap();
+    let (model, follower) = Model::open(Arc::clone(&store), JwksCache::offline(), usage).await.unwrap();
     let missed = Op::put(keys::app("missed"), stored("missed", ""));
     store.commit(vec![], vec![missed]).await.unwrap();
     let stop = CancellationToken::new();

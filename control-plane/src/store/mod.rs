@@ -16,6 +16,7 @@
 #[cfg(test)]
 mod contract;
 mod embedded;
+mod etcd;
 
 use std::fmt;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 pub use embedded::{EmbeddedStore, OpenError};
+pub use etcd::{EtcdError, EtcdOptions, EtcdPassword, EtcdStore, EtcdTls, EtcdUser};
 
 /// Most conditions, and most operations, of one commit; etcd's default limit.
 pub const MAX_COMMIT_PARTS: usize = 128;
@@ -64,6 +66,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::LeaseNotFound`] when it has expired or was revoked before.
     async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError>;
+
+    /// Forgets the changes before a revision; watches from that one on still work. A backend that bounds its
+    /// history by itself, as this default does, has nothing to do.
+    async fn compact(&self, _before: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Ends watches, refuses further calls, and returns once everything the backend holds is released.
     async fn close(&self);

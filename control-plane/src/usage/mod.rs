@@ -21,9 +21,9 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{Store, StoreError};
+use crate::store::{Entry, Store, StoreError};
 use ledger::Ledger;
-pub(crate) use ledger::Row;
+pub(crate) use ledger::{Reported, Row};
 
 /// Between checkpoints: bounds the writes (one per application in use), and what a crash of the whole system
 /// loses.
@@ -51,7 +51,7 @@ impl Usage {
     /// Reads the checkpoints of all replicas.
     pub(crate) async fn open(store: Arc<dyn Store>, replica: &str) -> Result<Self, StoreError> {
         let mut ledger = Ledger::default();
-        checkpoint::load(&*store, &mut ledger, this_month()).await?;
+        checkpoint::load(&*store, &mut ledger, replica, this_month()).await?;
         let shared = Shared {
             store,
             replica: replica.to_owned(),
@@ -65,16 +65,39 @@ impl Usage {
     /// Takes what an incarnation has counted.
     pub(crate) fn report(&self, incarnation: &str, rows: &[Row]) {
         let mut ledger = self.shared.ledger.lock();
-        let month = this_month();
-        for row in rows {
-            // A node with a clock of its own must not fill months that are never cleared away.
-            if (month.previous()..=month.next()).contains(&row.month) {
-                ledger.merge(row.month, &row.app_id, incarnation, row.counts);
-            } else {
-                tracing::warn!(month = %row.month, app = %row.app_id, "usage of another month is not counted");
+        for row in rows.iter().filter(|row| is_near(row.month, &row.app_id)) {
+            ledger.report(row.month, &row.app_id, incarnation, row.counts);
+        }
+        self.announce(&ledger);
+    }
+
+    /// Takes what incarnations have reported to another replica.
+    pub(crate) fn learn(&self, reported: &[Reported]) {
+        let mut ledger = self.shared.ledger.lock();
+        for page in reported.iter().filter(|page| is_near(page.month, &page.app_id)) {
+            for (incarnation, counts) in &page.counts {
+                ledger.learn(page.month, &page.app_id, incarnation, *counts);
             }
         }
-        self.shared.version.send_replace(ledger.version());
+        self.announce(&ledger);
+    }
+
+    /// Takes what another replica has written: of replicas that cannot hear each other, the store is the link.
+    pub(crate) fn learn_checkpoint(&self, entry: &Entry) {
+        let mut ledger = self.shared.ledger.lock();
+        checkpoint::learn(&mut ledger, entry, &self.shared.replica, this_month());
+        self.announce(&ledger);
+    }
+
+    /// What incarnations have reported here after a version, and the version now.
+    pub(crate) fn reported_since(&self, version: u64) -> (Vec<Reported>, u64) {
+        let ledger = self.shared.ledger.lock();
+        (ledger.reported_since(version), ledger.version())
+    }
+
+    fn announce(&self, ledger: &Ledger) {
+        let now = ledger.version();
+        self.shared.version.send_if_modified(|version| std::mem::replace(version, now) != now);
     }
 
     /// What others than `incarnation` have counted, as far as it has changed after `version`; and the version
@@ -97,8 +120,10 @@ impl Usage {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = ticks.tick() => self.checkpoint().await,
+                _ = ticks.tick() => {}
             }
+            // What it has begun is done again by the last one.
+            stop.run_until_cancelled(self.checkpoint()).await;
         }
     }
 
@@ -115,7 +140,10 @@ impl Usage {
         };
         match checkpoint::write(&*shared.store, &shared.replica, &pages).await {
             Ok(()) => shared.ledger.lock().written(version),
-            Err(error) => tracing::warn!(%error, "usage could not be written; the next checkpoint has it"),
+            Err(error) => {
+                tracing::warn!(%error, "usage could not be written; the next checkpoint has it");
+                return;
+            }
         }
         if *cleared_in != Some(month) {
             match checkpoint::clear(&*shared.store, month.previous()).await {
@@ -131,6 +159,16 @@ impl Row {
     pub(crate) fn new(month: Month, app_id: AppId, counts: UsageCounts) -> Self {
         Self { month, app_id, counts }
     }
+}
+
+/// A node with a clock of its own must not fill months that are never cleared away.
+fn is_near(month: Month, app_id: &AppId) -> bool {
+    let now = this_month();
+    let near = (now.previous()..=now.next()).contains(&month);
+    if !near {
+        tracing::warn!(%month, app = %app_id, "usage of another month is not counted");
+    }
+    near
 }
 
 fn this_month() -> Month {

@@ -6,6 +6,7 @@ mod discovery;
 mod node;
 mod nodes;
 mod permissions;
+#[allow(dead_code)] // The tests on etcd use more of it.
 mod plane;
 mod settings;
 mod usage;

@@ -107,6 +107,24 @@ impl Node {
         message.expect("an open stream").expect("a message").kind.expect("a kind")
     }
 
+    /// The next command; updates before it are acknowledged.
+    pub(crate) async fn command(&mut self) -> wire::NodeState {
+        loop {
+            let nonce = match self.next().await {
+                ResponseKind::Command(command) => {
+                    return match command.kind.expect("a kind") {
+                        wire::command::Kind::Drain(_) => wire::NodeState::Draining,
+                        wire::command::Kind::Undrain(_) => wire::NodeState::Ready,
+                    };
+                }
+                ResponseKind::Delta(delta) => delta.nonce,
+                ResponseKind::Snapshot(chunk) if chunk.last => chunk.nonce,
+                _ => continue,
+            };
+            self.send(RequestKind::Ack(wire::Ack { nonce })).await;
+        }
+    }
+
     /// The status that ends the stream.
     pub(crate) async fn end(&mut self) -> Code {
         loop {

@@ -7,10 +7,9 @@ use realtime_proto::generated::{admin, discovery as wire};
 use serde_json::json;
 use tempfile::TempDir;
 use tonic::Code;
-use wire::stream_response::Kind as ResponseKind;
 
 use crate::node::{Node, hello};
-use crate::plane::{Plane, answer, app, assert_refused, operator};
+use crate::plane::{Plane, app, assert_refused};
 
 /// Lists nodes until one looks as wanted: what a node says is noted a moment after it has said it.
 async fn eventually(plane: &Plane, wanted: impl Fn(&admin::Node) -> bool) -> admin::Node {
@@ -134,25 +133,55 @@ async fn members_survive_a_restart_until_they_come_back() {
     let plane = plane.restart().await;
     let listed = plane.list_nodes().await;
     assert_eq!(listed.len(), 1, "an outage of the control plane removes nobody at once");
-    let drained = answer(plane.nodes().drain(operator(admin::DrainRequest { node_id: "n1".into() })).await);
-    assert_refused(drained, ErrorCode::Unavailable, &[]);
     let (_node, _) = Node::up(&plane.channel, node.hello.clone()).await;
+}
+
+#[tokio::test]
+async fn what_an_operator_wants_waits_for_a_node_that_is_away() {
+    let plane = Plane::start().await;
+    let (node, _) = Node::up(&plane.channel, hello("n1")).await;
+    let plane = plane.restart().await;
+    plane.drain("n1").await.unwrap();
+    let mut back = Node::register(&plane.channel, node.hello.clone()).await;
+    assert_eq!(back.command().await, wire::NodeState::Draining);
+    back.report(wire::NodeState::Draining, 0).await;
+    eventually(&plane, |n| n.state == "draining").await;
+    // It has obeyed: on another stream the word is not repeated, and a new process has not heard it.
+    let state = wire::NodeState::Draining.into();
+    let mut again = Node::register(&plane.channel, wire::Hello { state, ..back.hello.clone() }).await;
+    let update = again.update().await;
+    again.ack(&update).await;
+    plane.undrain("n1").await.unwrap();
+    assert_eq!(again.command().await, wire::NodeState::Ready);
+    plane.drain("n1").await.unwrap();
+    assert_eq!(again.command().await, wire::NodeState::Draining);
+    let mut new = Node::register(&plane.channel, hello("n1")).await;
+    assert!(new.update().await.snapshot);
 }
 
 #[tokio::test]
 async fn drain_and_undrain_reach_the_node() {
     let plane = Plane::start().await;
     let (mut node, _) = Node::up(&plane.channel, hello("n1")).await;
-    let drain = |id: &str| operator(admin::DrainRequest { node_id: id.into() });
-    let undrain = |id: &str| operator(admin::UndrainRequest { node_id: id.into() });
-    assert_refused(answer(plane.nodes().drain(drain("n2")).await), ErrorCode::NotFound, &[]);
-    assert_refused(answer(plane.nodes().undrain(undrain("n2")).await), ErrorCode::NotFound, &[]);
-    answer(plane.nodes().drain(drain("n1")).await).unwrap();
-    let kind = |response| match response {
-        ResponseKind::Command(command) => command.kind.expect("a kind"),
-        other => panic!("a command, not {other:?}"),
-    };
-    assert!(matches!(kind(node.next().await), wire::command::Kind::Drain(_)));
-    answer(plane.nodes().undrain(undrain("n1")).await).unwrap();
-    assert!(matches!(kind(node.next().await), wire::command::Kind::Undrain(_)));
+    assert_refused(plane.drain("n2").await, ErrorCode::NotFound, &[]);
+    assert_refused(plane.undrain("n2").await, ErrorCode::NotFound, &[]);
+    plane.drain("n1").await.unwrap();
+    assert_eq!(node.command().await, wire::NodeState::Draining);
+    // Before the node has said that it drains, and again: each word counts.
+    plane.undrain("n1").await.unwrap();
+    assert_eq!(node.command().await, wire::NodeState::Ready);
+    plane.undrain("n1").await.unwrap();
+    assert_eq!(node.command().await, wire::NodeState::Ready);
+}
+
+#[tokio::test]
+async fn a_member_that_only_registers_again_is_no_news_to_others() {
+    let plane = Plane::start().await;
+    let (mut watching, _) = Node::up(&plane.channel, hello("n1")).await;
+    let (moving, _) = Node::up(&plane.channel, hello("n2")).await;
+    watching.until(|u| u.members.contains_key("n2")).await;
+    let (_moved, _) = Node::up(&plane.channel, moving.hello.clone()).await;
+    plane.create(&app("later")).await.unwrap();
+    let update = watching.update().await;
+    assert!(update.members.is_empty() && update.apps.contains_key("later"), "{update:?}");
 }

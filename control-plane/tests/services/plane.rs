@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use realtime_auth::{Gate, GateConfig, OperatorTokens, issue};
-use realtime_control_plane::{ControlPlane, ControlPlaneConfig};
+use realtime_control_plane::store::EtcdOptions;
+use realtime_control_plane::{ControlPlane, ControlPlaneConfig, Peering, ReplicaConfig};
 use realtime_proto::app::Algorithm;
 use realtime_proto::generated::admin as wire;
 use realtime_proto::generated::discovery::discovery_server::DiscoveryServer;
+use realtime_proto::generated::replica::replica_server::ReplicaServer;
 use realtime_proto::{ApiError, ErrorCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
 use wire::apps_client::AppsClient;
@@ -34,7 +36,8 @@ pub(crate) const MANAGE_KEYS: &str = "realtime:admin:manage:keys";
 pub(crate) struct Plane {
     pub(crate) control: ControlPlane,
     pub(crate) channel: Channel,
-    directory: TempDir,
+    /// Of an embedded store.
+    directory: Option<TempDir>,
     server: JoinHandle<()>,
 }
 
@@ -44,34 +47,55 @@ impl Plane {
     }
 
     pub(crate) async fn start_with(directory: TempDir, member_ttl: Duration) -> Self {
-        let gate = GateConfig { verifier_threads: 1, verifier_queue: 16, token_cache: 16 };
-        let gate = Arc::new(Gate::new(gate, OperatorTokens::single(OPERATOR)));
         let config = ControlPlaneConfig { member_ttl, ..ControlPlaneConfig::new(directory.path()) };
-        let control = ControlPlane::open(config, gate).await.unwrap();
+        let control = ControlPlane::open(config, gate()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self { directory: Some(directory), ..Self::serve(control, listener) }
+    }
+
+    /// A replica on etcd.
+    pub(crate) async fn replica(etcd: &EtcdOptions) -> Self {
+        Self::replica_with(etcd, |config| config).await
+    }
+
+    /// The same with another configuration.
+    pub(crate) async fn replica_with(
+        etcd: &EtcdOptions,
+        configure: impl FnOnce(ReplicaConfig) -> ReplicaConfig,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let config = configure(ReplicaConfig::new(Peering::plain(address)));
+        let control = ControlPlane::open_on_etcd(etcd, &config, &gate()).await.unwrap();
+        Self::serve(control, listener)
+    }
+
+    fn serve(control: ControlPlane, listener: TcpListener) -> Self {
         let address: SocketAddr = listener.local_addr().unwrap();
         let router = Server::builder()
-            .tcp_nodelay(true)
             .add_service(AppsServer::new(control.apps_service()))
             .add_service(SettingsServer::new(control.settings_service()))
             .add_service(NodesServer::new(control.nodes_service()))
-            .add_service(DiscoveryServer::new(control.discovery_service()));
+            .add_service(DiscoveryServer::new(control.discovery_service()))
+            .add_service(ReplicaServer::new(control.replica_service()));
         let server = tokio::spawn(async move {
-            router.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            router.serve_with_incoming(incoming).await.unwrap();
         });
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-        Self { control, channel, directory, server }
+        Self { control, channel, directory: None, server }
     }
 
-    /// Ends it; what is left is its data.
-    pub(crate) async fn stop(self) -> TempDir {
+    /// Ends it; what is left is its data, where that is its own.
+    pub(crate) async fn stop(self) -> Option<TempDir> {
         self.control.shutdown().await;
         self.server.abort();
         self.directory
     }
 
     pub(crate) async fn restart(self) -> Self {
-        Self::start_with(self.stop().await, realtime_control_plane::MEMBER_TTL).await
+        let directory = self.stop().await.expect("an embedded store");
+        Self::start_with(directory, realtime_control_plane::MEMBER_TTL).await
     }
 
     pub(crate) fn apps(&self) -> AppsClient<Channel> {
@@ -119,9 +143,24 @@ impl Plane {
         answer(self.settings().replace(operator(replace)).await)
     }
 
+    pub(crate) async fn drain(&self, node_id: &str) -> Result<(), ApiError> {
+        let drain = wire::DrainRequest { node_id: node_id.into() };
+        answer(self.nodes().drain(operator(drain)).await).map(drop)
+    }
+
+    pub(crate) async fn undrain(&self, node_id: &str) -> Result<(), ApiError> {
+        let undrain = wire::UndrainRequest { node_id: node_id.into() };
+        answer(self.nodes().undrain(operator(undrain)).await).map(drop)
+    }
+
     pub(crate) async fn list_nodes(&self) -> Vec<wire::Node> {
         answer(self.nodes().list(operator(wire::ListNodesRequest {})).await).unwrap().items
     }
+}
+
+pub(crate) fn gate() -> Arc<Gate> {
+    let gate = GateConfig { verifier_threads: 1, verifier_queue: 16, token_cache: 16 };
+    Arc::new(Gate::new(gate, OperatorTokens::single(OPERATOR)))
 }
 
 pub(crate) fn replace(document: &Value, if_version: u64) -> wire::ReplaceAppRequest {

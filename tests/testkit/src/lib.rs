@@ -7,6 +7,7 @@
 pub mod app;
 pub mod client;
 pub mod deflate;
+pub mod etcd;
 pub mod http;
 pub mod key_endpoint;
 pub mod process;
@@ -19,6 +20,7 @@ pub mod wait;
 
 pub use app::{TestApp, TestAppBuilder};
 pub use client::{Client, Frame, Incoming};
+pub use etcd::{Etcd, EtcdCluster};
 pub use http::{Request, Response};
 pub use key_endpoint::{Answer, KeyEndpoint};
 pub use raw::{RawFrame, RawSocket};
