@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::error::{EtcdError, Verdict, judge};
 use super::options::EtcdOptions;
 
-/// The first member's time to answer, doubled for each further one. Etcd answers within milliseconds. What it takes
+/// A member's time to answer, doubled once all have failed. Etcd answers within milliseconds. What it takes
 /// on just after its leader has died it loses, and says so only after seven seconds: asked again a second later, when
 /// it has noticed, it refuses until there is a new leader. An etcd that is only slow gets the longer times.
 const FIRST_ATTEMPT: Duration = Duration::from_secs(1);
@@ -99,13 +99,12 @@ impl Endpoints {
             tracing::debug!(url = self.members[member].url, reason, "an attempt at etcd failed");
             self.leave(member);
             attempts += 1;
-            limit *= 2;
             if (attempts as usize).is_multiple_of(self.members.len()) {
                 if Instant::now() + pause >= deadline {
                     return Err(error);
                 }
                 sleep(pause).await;
-                pause *= 2;
+                (limit, pause) = (limit * 2, pause * 2);
             } else if Instant::now() >= deadline {
                 return Err(error);
             }
