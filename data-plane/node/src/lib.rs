@@ -4,11 +4,13 @@
 mod app_table;
 mod ids;
 mod operation;
+mod places;
 mod runtime;
 mod shard;
 
 pub mod admin_listener;
 pub mod front_door;
+pub mod grpc_port;
 pub mod metrics;
 pub mod pubsub;
 pub mod shards;
@@ -17,6 +19,7 @@ pub mod usage;
 
 pub use admin_listener::AdminListener;
 pub use front_door::{Fallback, FrontDoor, FrontDoorLimits};
+pub use grpc_port::{GrpcPort, GrpcPortLimits};
 pub use operation::{Arrival, ConnectionInfo, Publication, Receipt, Target};
 pub use pubsub::PubSubService;
 pub use runtime::AppRuntime;

@@ -64,6 +64,9 @@ const TOKENS_VERIFIED: &str = "realtime_tokens_verified_total";
 const TOKENS_REJECTED: &str = "realtime_tokens_rejected_total";
 pub(crate) const TLS_HANDSHAKES: &str = "realtime_tls_handshakes_total";
 pub(crate) const TLS_FAILURES: &str = "realtime_tls_handshake_failures_total";
+pub(crate) const GRPC_CONNECTIONS: &str = "realtime_grpc_connections";
+pub(crate) const GRPC_REFUSALS: &str = "realtime_grpc_connections_refused_total";
+pub(crate) const GRPC_FAILURES: &str = "realtime_grpc_handshake_failures_total";
 pub(crate) const PROXY_REFUSALS: &str = "realtime_proxy_protocol_refusals_total";
 const TLS_EXPIRES: &str = "realtime_tls_certificate_expires_in_seconds";
 const TLS_RELOAD_FAILURES: &str = "realtime_tls_reload_failures_total";
@@ -84,6 +87,7 @@ pub const NODE_METRICS: &[Metric] = &[
     gauge(BUILD_INFO, "Always 1; the label tells the version."),
     gauge(SESSIONS, "Open WebSocket sessions."),
     gauge(HTTP_CONNECTIONS, "Open connections that speak HTTP, sessions not counted."),
+    gauge(GRPC_CONNECTIONS, "Open connections of the gRPC port, those that have not spoken yet included."),
     gauge("realtime_connections", "Connections that shards hold: sessions, and those being closed."),
     gauge("realtime_topics", "Topics with a subscriber, over all shards."),
     gauge("realtime_subscriptions", "Entries of connections in topics, those in main included."),
@@ -114,6 +118,11 @@ pub const NODE_METRICS: &[Metric] = &[
     counter(TLS_HANDSHAKES, "TLS handshakes on the public port that were completed."),
     counter(TLS_FAILURES, "TLS handshakes on the public port that failed, took too long or were no TLS."),
     counter(PROXY_REFUSALS, "Connections without the PROXY protocol's header that they must begin with."),
+    counter(GRPC_REFUSALS, "Connections to the gRPC port that found every place in use."),
+    counter(
+        GRPC_FAILURES,
+        "Connections to the gRPC port that failed in TLS, spoke no HTTP/2, took too long or gave way.",
+    ),
     gauge(TLS_EXPIRES, "Seconds until the TLS certificate in use expires; 0 when it has."),
     counter(
         TLS_RELOAD_FAILURES,

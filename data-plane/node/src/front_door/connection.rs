@@ -25,10 +25,10 @@ use tower::ServiceExt;
 
 use super::http2::{self, Streams};
 use super::opening::{Admission, Handshake, admit, check_handshake, check_serving};
-use super::places::Place;
 use super::query::SessionQuery;
 use super::response::{problem, switching};
 use super::{Body, CLOSE_WITHIN, Door, arrival};
+use crate::places::Place;
 use crate::tls::Transport;
 use crate::{Arrival, Stream};
 

@@ -14,7 +14,6 @@ mod connection;
 mod counters;
 mod http2;
 mod opening;
-mod places;
 mod query;
 mod response;
 
@@ -36,8 +35,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::counters::Counters;
-use self::places::{Place, Places};
 use crate::Shards;
+use crate::places::{Place, Places};
 use crate::tls::Acceptor;
 
 /// The body of every answer.

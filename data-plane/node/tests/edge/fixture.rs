@@ -24,7 +24,7 @@ pub(crate) const OPERATOR_TOKEN: &str = "operator-token-of-the-tests";
 
 /// Issues the certificate of every TLS node here.
 pub(crate) static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);
-static TLS: LazyLock<Tls> = LazyLock::new(|| {
+pub(crate) static TLS: LazyLock<Tls> = LazyLock::new(|| {
     let pair = AUTHORITY.issue();
     let certificate = Certificate::from_pem(pair.chain.as_bytes(), pair.key.as_bytes()).expect("a pair");
     Tls::new(certificate).expect("TLS")

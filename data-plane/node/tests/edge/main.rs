@@ -5,6 +5,7 @@ mod admin_listener;
 mod certificate;
 mod fixture;
 mod front_door;
+mod grpc_port;
 mod http2;
 mod opening;
 mod proxy;

@@ -111,6 +111,13 @@ impl Client {
         }
     }
 
+    /// Reads until these bytes have come.
+    pub(crate) async fn read_until(&mut self, bytes: &[u8]) {
+        while !self.buffer.windows(bytes.len()).any(|window| window == bytes) {
+            assert!(self.fill().await, "the end before {bytes:?}");
+        }
+    }
+
     /// Waits for the server to end the connection; what it still sent is returned.
     pub(crate) async fn end(mut self) -> Vec<u8> {
         while self.fill().await {}

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use realtime_auth::{Gate, GateConfig, JwksCache, OperatorTokens};
 use realtime_control_plane::{ControlPlane, ControlPlaneConfig};
+use realtime_data_plane::grpc_port::GrpcConnections;
 use realtime_data_plane::metrics::{self, Gauges};
-use realtime_data_plane::{AdminListener, FrontDoor, PubSubService};
+use realtime_data_plane::{AdminListener, FrontDoor, GrpcPort, PubSubService};
 use realtime_discovery::Registration;
 use realtime_gateway::GatewayState;
 use realtime_proto::AddressList;
@@ -113,8 +114,10 @@ impl App {
     fn serve(&mut self) {
         let pubsub = PubSubService::new(Arc::clone(&self.node.shards), Arc::clone(&self.gate));
         let door = self.front_door(pubsub.clone());
+        let grpc_port = GrpcPort::new(self.tls.as_ref().map(PublicTls::grpc));
         if let Some(listener) = self.listeners.admin.take() {
-            let served = admin_listener(&self.node, &door, &self.gate, self.tls.clone())
+            let grpc = self.listeners.grpc.is_some().then(|| grpc_port.connections());
+            let served = admin_listener(&self.node, &door, grpc, &self.gate, self.tls.clone())
                 .serve(listener, self.tasks.stopping());
             self.tasks.spawn("admin listener", served);
         }
@@ -124,7 +127,7 @@ impl App {
         if let Some(listener) = self.listeners.grpc.take() {
             let (apps, settings) = (self.control.apps_service(), self.control.settings_service());
             let nodes = self.control.nodes_service();
-            let (incoming, accepting) = grpc::incoming(listener, self.tls.as_ref().map(PublicTls::grpc));
+            let (incoming, accepting) = grpc_port.accept(listener);
             self.tasks.spawn_until_stop("gRPC listener", accepting);
             let served = grpc::serve(incoming, pubsub, apps, settings, nodes, self.tasks.stopping());
             self.tasks.spawn("gRPC port", served);
@@ -238,7 +241,13 @@ fn exit_at_once(signal: &str) {
 }
 
 /// Ready means: has a configuration and is not draining.
-fn admin_listener(node: &Node, door: &FrontDoor, gate: &Arc<Gate>, tls: Option<PublicTls>) -> AdminListener {
+fn admin_listener(
+    node: &Node,
+    door: &FrontDoor,
+    grpc: Option<GrpcConnections>,
+    gate: &Arc<Gate>,
+    tls: Option<PublicTls>,
+) -> AdminListener {
     let (in_force, draining) = (node.in_force.clone(), node.draining.clone());
     let ready = move || match (in_force.borrow().is_some(), *draining.borrow()) {
         (false, _) => Err("no configuration yet"),
@@ -258,6 +267,7 @@ fn admin_listener(node: &Node, door: &FrontDoor, gate: &Arc<Gate>, tls: Option<P
         let mut counters = shards.counters();
         counters.extend(metrics::gate_counters(&gate.stats()));
         counters.extend(http.counters());
+        counters.extend(grpc.iter().flat_map(GrpcConnections::counters));
         metrics::render(&gauges, &counters) + &metrics::render_key_sets(&gate.jwks().stats())
     };
     AdminListener::new(ready, text)

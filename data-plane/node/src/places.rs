@@ -1,6 +1,7 @@
-//! The places of connections that speak HTTP: so many, and no more. When all are taken, the connection that has been
+//! The places of a listener's connections: so many, and no more. When all are taken, the connection that has been
 //! without a request for the longest gives way: whoever opens connections and sends nothing, or never the whole of a
-//! request, holds them only until somebody needs them.
+//! request, holds them only until somebody needs them. On the gRPC port that goes for connections that have not said
+//! yet that they speak gRPC; those which have keep their places.
 //!
 //! Never here: sockets. A connection that has to go is told, and ends itself.
 
@@ -17,41 +18,62 @@ use tokio_util::sync::CancellationToken;
 const GOES_WITHIN: Duration = Duration::from_millis(100);
 
 /// All places.
-pub(super) struct Places {
+#[derive(Debug)]
+pub(crate) struct Places {
+    count: usize,
     free: Arc<Semaphore>,
     idle: Arc<Mutex<Idle>>,
 }
 
 /// Connections without a request, the longest first.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Idle {
     by_turn: BTreeMap<u64, CancellationToken>,
     next: u64,
 }
 
 impl Places {
-    pub(super) fn new(count: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(count)), idle: Arc::default() }
+    pub(crate) fn new(count: usize) -> Self {
+        Self { count, free: Arc::new(Semaphore::new(count)), idle: Arc::default() }
     }
 
     /// Waits for a place. Where none is free, one without a request is taken back.
-    pub(super) async fn take(&self) -> Place {
+    pub(crate) async fn take(&self) -> Place {
+        loop {
+            if let Some(place) = self.take_now().await {
+                return place;
+            }
+            self.one_to_go().await;
+        }
+    }
+
+    /// A place that is free, or is taken back; `None`: all are in use.
+    pub(crate) async fn take_now(&self) -> Option<Place> {
         loop {
             if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
-                return Place::new(permit, Arc::clone(&self.idle));
+                return Some(Place::new(permit, Arc::clone(&self.idle)));
             }
             let evicted = self.idle.lock().by_turn.pop_first();
-            if let Some((_, told)) = evicted {
-                told.cancel();
-            }
-            // The semaphore is never closed. What is over in time is asked for again above.
-            let _ = timeout(GOES_WITHIN, self.free.acquire()).await;
+            let (_, told) = evicted?;
+            told.cancel();
+            self.one_to_go().await;
         }
+    }
+
+    /// Waits until a place may have come free.
+    async fn one_to_go(&self) {
+        // The semaphore is never closed. What is over in time is asked for again.
+        let _ = timeout(GOES_WITHIN, self.free.acquire()).await;
+    }
+
+    /// Places that are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.count - self.free.available_permits()
     }
 }
 
 /// A connection's place, from its acceptance to its end or its shard.
-pub(super) struct Place {
+pub(crate) struct Place {
     idle: Arc<Mutex<Idle>>,
     told: CancellationToken,
     state: Mutex<State>,
@@ -76,12 +98,12 @@ impl Place {
     }
 
     /// Resolves when the connection has to go.
-    pub(super) fn taken_back(&self) -> impl Future<Output = ()> + use<> {
+    pub(crate) fn taken_back(&self) -> impl Future<Output = ()> + use<> {
         self.told.clone().cancelled_owned()
     }
 
     /// Resolves when the connection has been without a request for so long.
-    pub(super) async fn idle_for(&self, time: Duration) {
+    pub(crate) async fn idle_for(&self, time: Duration) {
         loop {
             let (is_idle, until) = {
                 let state = self.state.lock();
@@ -97,13 +119,18 @@ impl Place {
     }
 
     /// Keeps the place as long as the answer is not made.
-    pub(super) fn request(&self) -> impl Drop + '_ {
+    pub(crate) fn request(&self) -> impl Drop + '_ {
+        self.keep();
+        Request(self)
+    }
+
+    /// Keeps the place to its end.
+    pub(crate) fn keep(&self) {
         let mut state = self.state.lock();
         state.requests += 1;
         if state.requests == 1 {
             self.idle.lock().by_turn.remove(&state.turn);
         }
-        Request(self)
     }
 }
 
@@ -193,5 +220,22 @@ mod tests {
         drop(place);
         newcomer.await;
         assert!(places.idle.lock().by_turn.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_at_once_is_a_free_one_or_an_idle_ones() {
+        let places = Places::new(2);
+        let (kept, idle) = (places.take_now().await.unwrap(), places.take_now().await.unwrap());
+        kept.keep();
+        let mut newcomer = pin!(places.take_now());
+        assert!(timeout(Duration::ZERO, newcomer.as_mut()).await.is_err());
+        assert!(is_taken_back(&idle).await && !is_taken_back(&kept).await);
+        drop(idle);
+        let newcomer = newcomer.await.unwrap();
+        newcomer.keep();
+        assert!(places.take_now().await.is_none());
+        drop(kept);
+        assert_eq!(places.taken(), 1);
+        assert!(places.take_now().await.is_some());
     }
 }

@@ -1,0 +1,200 @@
+//! The gRPC port's connections before and after they speak.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use realtime_data_plane::grpc_port::GrpcConnections;
+use realtime_data_plane::{GrpcPort, GrpcPortLimits, PubSubService};
+use realtime_proto::generated::pubsub::ListTopicsRequest;
+use realtime_proto::generated::pubsub::pub_sub_client::PubSubClient;
+use realtime_proto::generated::pubsub::pub_sub_server::PubSubServer;
+use realtime_testkit::route::secure;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::Request;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Server};
+
+use crate::fixture::{AUTHORITY, Node, OPERATOR_TOKEN, Setup, TLS, within};
+use crate::wire::Client;
+
+const CONNECTIONS: &str = "realtime_grpc_connections";
+const REFUSED: &str = "realtime_grpc_connections_refused_total";
+const FAILED: &str = "realtime_grpc_handshake_failures_total";
+
+/// Ends nothing before a test does.
+const LIMITS: GrpcPortLimits = GrpcPortLimits { connections: 8, handshake_within: Duration::from_secs(3600) };
+
+/// A node's PubSub service behind a gRPC port.
+struct Port {
+    address: SocketAddr,
+    secure: bool,
+    connections: GrpcConnections,
+    node: Node,
+    stop: oneshot::Sender<()>,
+    accepting: JoinHandle<()>,
+    serving: JoinHandle<()>,
+}
+
+impl Port {
+    async fn start(secure: bool, limits: GrpcPortLimits) -> Self {
+        let node = Node::start(Setup::default()).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let port = GrpcPort::new(secure.then(|| TLS.grpc())).with_limits(limits);
+        let connections = port.connections();
+        let (incoming, accepting) = port.accept(listener);
+        let (stop, stopped) = oneshot::channel();
+        let service = PubSubServer::new(PubSubService::new(node.shards.clone(), node.gate.clone()));
+        let served = Server::builder().add_service(service).serve_with_incoming_shutdown(incoming, async {
+            let _ = stopped.await;
+        });
+        let serving = tokio::spawn(async move { served.await.unwrap() });
+        let accepting = tokio::spawn(accepting);
+        Self { address, secure, connections, node, stop, accepting, serving }
+    }
+
+    async fn counted(&self, name: &str, value: u64) {
+        let read =
+            || self.connections.counters().into_iter().find(|(counted, _)| *counted == name).unwrap().1;
+        self.node.eventually(&format!("{name} to be {value}"), |_| read() == value).await;
+    }
+
+    async fn channel(&self) -> Result<Channel, tonic::transport::Error> {
+        let scheme = if self.secure { "https" } else { "http" };
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", self.address)).unwrap();
+        if self.secure {
+            let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(AUTHORITY.pem()));
+            endpoint = endpoint.tls_config(tls).unwrap();
+        }
+        within(endpoint.connect()).await
+    }
+
+    /// A connection over which a call was answered.
+    async fn client(&self) -> PubSubClient<Channel> {
+        let mut client = PubSubClient::new(self.channel().await.unwrap());
+        works(&mut client).await;
+        client
+    }
+
+    /// Connections that never say a word.
+    async fn silent(&self, count: usize) -> Vec<Client> {
+        let mut silent = Vec::new();
+        for _ in 0..count {
+            silent.push(Client::connect(self.address).await);
+        }
+        silent
+    }
+}
+
+async fn works(client: &mut PubSubClient<Channel>) {
+    let mut request = Request::new(ListTopicsRequest { app_id: "a".into(), ..Default::default() });
+    let bearer = format!("Bearer {OPERATOR_TOKEN}").parse().unwrap();
+    request.metadata_mut().insert("authorization", bearer);
+    assert!(within(client.list_topics(request)).await.is_ok());
+}
+
+#[tokio::test]
+async fn silent_connections_give_way_and_hold_nobody_up() {
+    for secure in [false, true] {
+        let port = Port::start(secure, LIMITS).await;
+        let silent = port.silent(3 * LIMITS.connections).await;
+        // The first ones had to make room for the last.
+        port.counted(FAILED, 2 * LIMITS.connections as u64).await;
+        let mut client = port.client().await;
+        port.counted(CONNECTIONS, LIMITS.connections as u64).await;
+        port.counted(REFUSED, 0).await;
+        works(&mut client).await;
+        drop(silent);
+        port.counted(CONNECTIONS, 1).await;
+        drop(client);
+        port.counted(CONNECTIONS, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn connections_that_speak_keep_their_places_and_one_too_many_is_refused() {
+    let port = Port::start(false, GrpcPortLimits { connections: 2, ..LIMITS }).await;
+    let (mut first, mut second) = (port.client().await, port.client().await);
+    for refused in 1..4 {
+        assert!(Client::connect(port.address).await.end().await.is_empty());
+        port.counted(REFUSED, refused).await;
+    }
+    works(&mut first).await;
+    works(&mut second).await;
+    drop(first);
+    port.counted(CONNECTIONS, 1).await;
+    port.client().await;
+}
+
+#[tokio::test]
+async fn handshake_and_preface_have_one_limit_in_time() {
+    let limits = GrpcPortLimits { handshake_within: Duration::from_millis(300), ..LIMITS };
+    for secure_port in [false, true] {
+        let port = Port::start(secure_port, limits).await;
+        let silent = Client::connect(port.address).await;
+        // The beginning of a client's hello, or of the preface, and no more.
+        let mut slow = Client::connect(port.address).await;
+        slow.send(if secure_port { &[0x16, 3, 1, 2, 0, 1, 0] } else { b"PRI * HTTP/2.0\r\n\r\nSM\r\n" })
+            .await;
+        assert!(silent.end().await.is_empty() && slow.end().await.is_empty());
+        let mut failed = 2;
+        if secure_port {
+            let socket = TcpStream::connect(port.address).await.unwrap();
+            let mut shaken = within(secure(socket, &AUTHORITY.client(&["h2"]))).await.unwrap();
+            let mut rest = Vec::new();
+            // With or without the TLS connection's end in good order.
+            let _ = within(shaken.read_to_end(&mut rest)).await;
+            assert!(rest.is_empty());
+            failed += 1;
+        }
+        port.counted(FAILED, failed).await;
+        // Who speaks is not concerned, while another's time runs out.
+        let mut client = port.client().await;
+        assert!(Client::connect(port.address).await.end().await.is_empty());
+        works(&mut client).await;
+        port.counted(CONNECTIONS, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_http_2_is_hung_up_on_at_once() {
+    let port = Port::start(false, LIMITS).await;
+    for (n, noise) in
+        [&b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"[..], b"PRI * HTTP/1.1", &[0x16, 3, 1]].into_iter().enumerate()
+    {
+        let mut client = Client::connect(port.address).await;
+        client.send(noise).await;
+        assert!(client.end().await.is_empty());
+        port.counted(FAILED, n as u64 + 1).await;
+    }
+    port.counted(CONNECTIONS, 0).await;
+}
+
+#[tokio::test]
+async fn a_preface_byte_by_byte_is_taken() {
+    let port = Port::start(false, LIMITS).await;
+    let mut client = Client::connect(port.address).await;
+    for byte in b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" {
+        client.send(&[*byte]).await;
+        tokio::task::yield_now().await;
+    }
+    // SETTINGS, and a PING, which is answered.
+    client.send(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+    client.send(&[&[0, 0, 8, 6, 0, 0, 0, 0, 0][..], b"ping-me!"].concat()).await;
+    client.read_until(b"ping-me!").await;
+}
+
+#[tokio::test]
+async fn a_stop_ends_those_who_have_not_spoken() {
+    let port = Port::start(true, LIMITS).await;
+    let silent = port.silent(2).await;
+    port.counted(CONNECTIONS, 2).await;
+    port.stop.send(()).unwrap();
+    within(port.serving).await.unwrap();
+    within(port.accepting).await.unwrap();
+    for client in silent {
+        assert!(client.end().await.is_empty());
+    }
+}
