@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use realtime_data_plane::AdminListener;
 use realtime_data_plane::metrics::{CertificateGauges, Gauges, NODE_METRICS, gate_counters, render};
+use realtime_data_plane::tls::Acceptor;
+use realtime_data_plane::{AdminListener, GrpcPort};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -58,6 +59,7 @@ async fn every_counter_is_in_the_table_and_the_table_has_no_other() {
     let mut counters = node.shards.counters();
     counters.extend(gate_counters(&node.gate.stats()));
     counters.extend(node.http.counters());
+    counters.extend(GrpcPort::new(None::<Acceptor>).connections().counters());
     for (name, _) in &counters {
         assert!(NODE_METRICS.iter().any(|metric| metric.name == *name), "{name} is not documented");
     }
