@@ -54,7 +54,7 @@ pub(crate) struct Baseline {
 }
 
 impl Baseline {
-    /// Looks once nothing of earlier requests is left.
+    /// Looks once nothing of earlier requests is left. Sessions that are open then are neighbours'.
     pub(crate) async fn take(server: &Server) -> Self {
         let held = eventually("a quiet server", async || {
             let held = held(server).await;
@@ -109,6 +109,11 @@ impl Neighbour {
         // A shard notes what it holds after its turn: what is answered in the next one is in the metrics.
         neighbour.is_served().await;
         neighbour
+    }
+
+    /// How often it has published.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// Publishes and gets it, as if nothing were wrong.

@@ -72,7 +72,8 @@ async fn a_connection_with_tens_of_thousands_of_topics_goes_in_one_piece() {
         let mut socket = app.connect_raw(&app.sign(json!({})), &[]).await;
         socket.expect_frame().await;
         subscribe(&mut socket, 0, TOPICS).await;
-        assert!(server.metric("realtime_topics").await >= TOPICS as u64);
+        eventually_equal("topics", true, async || server.metric("realtime_topics").await >= TOPICS as u64)
+            .await;
         neighbour.is_served().await;
         drop(socket);
         neighbour.is_served().await;
