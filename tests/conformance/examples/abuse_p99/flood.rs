@@ -14,13 +14,16 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::world::World;
 
-/// One piece of abuse; returns how much of it was done. Errors are the server's good right.
+/// The unit of what the server counts itself.
+pub(crate) const FRAMES: &str = "frames";
+
+/// One piece of abuse; returns how much of it was done, unless that is [`FRAMES`]. Errors are the server's good right.
 pub(crate) type Step = fn(Arc<World>, usize) -> Pin<Box<dyn Future<Output = u64> + Send>>;
 
 /// A kind of abuse.
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
-    /// What [`Step`] counts.
+    /// What is counted.
     pub(crate) unit: &'static str,
     /// How many do it at one time.
     pub(crate) workers: usize,

@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use realtime_testkit::TestApp;
 use realtime_testkit::deflate::deflate;
-use realtime_testkit::raw::{FIN, PING, RSV1, RawSocket, TEXT, encode};
+use realtime_testkit::raw::{CLOSE, FIN, PING, RSV1, RawSocket, TEXT, encode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use crate::flood::Kind;
+use crate::flood::{FRAMES, Kind};
 use crate::world::{World, opening};
 
 /// One piece of a flood on a connection: about as much as a server reads at once.
 const PIECE: usize = 64 * 1024;
 
 macro_rules! kind {
-    ($name:literal, $unit:literal, $workers:literal, $pace:expr, $step:path) => {
+    ($name:literal, $unit:expr, $workers:literal, $pace:expr, $step:path) => {
         Kind {
             name: $name,
             unit: $unit,
@@ -43,13 +43,13 @@ pub(crate) static KINDS: &[Kind] = &[
     kind!("sessions of one subject", "sessions", 64, 0, one_subject),
     kind!("broken frames", "sessions", 32, 0, broken),
     kind!("deflate bombs", "bombs", 16, 0, bombs),
-    kind!("pings, answers read", "frames", 8, 0, pings),
-    kind!("pings, answers not read", "frames", 8, 0, pings_unread),
-    kind!("publishes over the rate", "frames", 8, 0, over_the_rate),
-    kind!("publishes without a rate", "frames", 8, 0, publishes),
-    kind!("publishes with hostile patterns", "frames", 8, 0, hostile_patterns),
-    kind!("publishes to slow readers", "frames", 100, 0, slow_readers),
-    kind!("subscribes and unsubscribes", "frames", 8, 0, subscriptions),
+    kind!("pings, answers read", FRAMES, 8, 0, pings),
+    kind!("pings, answers not read", FRAMES, 8, 0, pings_unread),
+    kind!("publishes over the rate", FRAMES, 8, 0, over_the_rate),
+    kind!("publishes without a rate", FRAMES, 8, 0, publishes),
+    kind!("publishes with hostile patterns", FRAMES, 8, 0, hostile_patterns),
+    kind!("publishes to slow readers", FRAMES, 100, 0, slow_readers),
+    kind!("subscribes and unsubscribes", FRAMES, 8, 0, subscriptions),
     kind!("changes of 1,000 apps", "changes", 8, 0, changes),
 ];
 
@@ -68,11 +68,11 @@ async fn unfinished(world: &Arc<World>, _: usize) -> io::Result<u64> {
     Ok(1)
 }
 
-/// Sends a request and waits for what comes of it.
+/// Sends something and waits for what comes of it: only then the server has done its work.
 async fn ask(stream: &mut TcpStream, request: &[u8]) -> io::Result<u64> {
     stream.write_all(request).await?;
-    stream.readable().await?;
-    Ok(1)
+    let read = stream.read(&mut [0; 2048]).await?;
+    Ok(u64::from(read > 0))
 }
 
 async fn large_heads(world: &Arc<World>, _: usize) -> io::Result<u64> {
@@ -83,7 +83,8 @@ async fn large_heads(world: &Arc<World>, _: usize) -> io::Result<u64> {
 async fn pipelined(world: &Arc<World>, _: usize) -> io::Result<u64> {
     const REQUESTS: u64 = 200;
     let request = "GET /api/health/status HTTP/1.1\r\nHost: h\r\n\r\n".repeat(REQUESTS as usize);
-    flood(world.dial(false).await?, request.as_bytes(), 10).await?;
+    let last = b"GET /api/health/status HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    flood(world.dial(false).await?, request.as_bytes(), 10, last).await?;
     Ok(10 * REQUESTS)
 }
 
@@ -128,8 +129,9 @@ async fn bombs(world: &Arc<World>, _: usize) -> io::Result<u64> {
     ask(&mut session.stream, &encode(FIN | RSV1 | TEXT, &BOMB)).await
 }
 
-/// Writes the same some times, and throws away what comes.
-async fn flood(stream: TcpStream, bytes: &[u8], times: usize) -> io::Result<()> {
+/// Writes the same some times and then what ends the connection, and throws away what comes, until the server ends
+/// it: by then it has read everything.
+async fn flood(stream: TcpStream, bytes: &[u8], times: usize, last: &[u8]) -> io::Result<()> {
     let (mut reader, mut writer) = stream.into_split();
     let reading = async {
         let mut sink = vec![0; PIECE];
@@ -140,12 +142,14 @@ async fn flood(stream: TcpStream, bytes: &[u8], times: usize) -> io::Result<()> 
         for _ in 0..times {
             writer.write_all(bytes).await?;
         }
-        io::Result::Ok(())
+        writer.write_all(last).await
     };
-    tokio::select! {
-        read = reading => read,
-        written = writing => written,
-    }
+    tokio::try_join!(reading, writing).map(|_| ())
+}
+
+/// What ends a session in good order.
+fn close() -> Vec<u8> {
+    encode(FIN | CLOSE, &1000u16.to_be_bytes())
 }
 
 /// Floods a new session with one frame, a hundred pieces of it.
@@ -153,8 +157,8 @@ async fn flood_session(world: &World, app: &TestApp, claims: &Value, frame: &[u8
     const PIECES: usize = 100;
     let session = world.session(app, claims, false).await?;
     let frames = PIECE / frame.len();
-    flood(session.stream, &frame.repeat(frames), PIECES).await?;
-    Ok((PIECES * frames) as u64)
+    flood(session.stream, &frame.repeat(frames), PIECES, &close()).await?;
+    Ok(0)
 }
 
 fn publish(topic: &str, payload: &str) -> Vec<u8> {
@@ -169,11 +173,8 @@ async fn pings(world: &Arc<World>, _: usize) -> io::Result<u64> {
 async fn pings_unread(world: &Arc<World>, _: usize) -> io::Result<u64> {
     let mut session = world.session(&world.unlimited, &json!({}), true).await?;
     let frames = encode(FIN | PING, &[b'p'; 125]).repeat(500);
-    let mut written = 0;
-    while session.stream.write_all(&frames).await.is_ok() {
-        written += 500;
-    }
-    Ok(written)
+    while session.stream.write_all(&frames).await.is_ok() {}
+    Ok(0)
 }
 
 async fn over_the_rate(world: &Arc<World>, _: usize) -> io::Result<u64> {
@@ -208,8 +209,8 @@ async fn subscriptions(world: &Arc<World>, _: usize) -> io::Result<u64> {
     let mut frames: Vec<u8> = (0..TOPICS).flat_map(|n| request("subscribe", n)).collect();
     frames.extend((0..TOPICS).flat_map(|n| request("unsubscribe", n)));
     let session = world.session(&world.unlimited, &json!({}), false).await?;
-    flood(session.stream, &frames, 20).await?;
-    Ok(40 * TOPICS as u64)
+    flood(session.stream, &frames, 20, &close()).await?;
+    Ok(0)
 }
 
 async fn changes(world: &Arc<World>, _: usize) -> io::Result<u64> {

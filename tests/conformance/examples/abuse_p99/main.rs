@@ -21,7 +21,7 @@ use realtime_testkit::Server;
 use realtime_testkit::process::pin_to_core;
 use tokio::runtime::Builder;
 
-use flood::Flood;
+use flood::{FRAMES, Flood, Kind};
 use kinds::KINDS;
 use probe::{Probe, Times};
 use world::World;
@@ -43,6 +43,14 @@ fn main() {
     runtime.block_on(measure(&server, Duration::from_secs(seconds), &chosen));
 }
 
+/// How much of the abuse has been done. Frames are counted by the server: not all that are sent are read.
+async fn done(server: &Server, kind: &Kind, flood: &Flood) -> u64 {
+    match kind.unit {
+        FRAMES => server.metric("realtime_frames_received_total").await,
+        _ => flood.done(),
+    }
+}
+
 async fn measure(server: &Server, time: Duration, chosen: &[String]) {
     let world = Arc::new(World::prepare(server).await);
     let mut probe = Probe::of(server).await;
@@ -56,9 +64,9 @@ async fn measure(server: &Server, time: Duration, chosen: &[String]) {
     {
         let flood = Flood::start(kind, &world);
         tokio::time::sleep(WARM_UP).await;
-        let before = flood.done();
+        let before = done(server, kind, &flood).await;
         let times: Times = probe.measure(time).await;
-        let rate = (flood.done() - before) as f64 / time.as_secs_f64();
+        let rate = (done(server, kind, &flood).await - before) as f64 / time.as_secs_f64();
         flood.stop().await;
         let verdict = if times.p99 <= limit { "kept" } else { "**over**" };
         println!("| {} | {times} | {rate:.0} {} | {verdict} |", kind.name, kind.unit);
