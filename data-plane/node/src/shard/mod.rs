@@ -39,8 +39,11 @@ use self::inbox::{Command, Inbox};
 use self::poller::{Events, Poller, Readiness};
 use crate::shards::NodeShared;
 
-/// Bytes read from a connection per turn: one read, no read until the socket is empty, so that nobody starves.
-const READ_BYTES: usize = 64 * 1024;
+/// Bytes read from a connection per turn: one read, no read until the socket is empty, so that nobody starves. No more
+/// than a TLS record needs: what the frames of one read cost, hundreds of them, everybody else waits.
+const READ_BYTES: usize = 20 * 1024;
+/// Where they are read to; a TLS connection's may be preceded by the beginning of a record.
+const BUFFER_BYTES: usize = 64 * 1024;
 /// Connections adopted per turn, so that a storm of new ones does not hold up deliveries.
 const ADOPTIONS_PER_TURN: usize = 64;
 
@@ -76,7 +79,7 @@ impl Seat {
             inbox: self.inbox,
             published: self.published,
             codec: Codec::new(),
-            buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
             events: Events::new(),
             ready: VecDeque::new(),
             pending: VecDeque::new(),

@@ -8,6 +8,7 @@ use std::net::{Shutdown, TcpStream};
 
 use super::output::Flushed;
 use super::poller::{self, Transfer};
+use super::{BUFFER_BYTES, READ_BYTES};
 use crate::tls::{RECORD_BYTES, SEALED_BYTES, Session};
 
 /// Where a shard seals and opens records: one buffer for all its connections, made with the first TLS one.
@@ -17,7 +18,7 @@ pub(super) struct Scratch(Vec<u8>);
 impl Scratch {
     /// No more than what opened bytes are read into; more than the rest of a record, so that each read makes
     /// progress, and more than gathering and sealing take.
-    const BYTES: usize = super::READ_BYTES;
+    const BYTES: usize = BUFFER_BYTES;
 
     fn buffer(&mut self) -> &mut [u8] {
         self.0.resize(Self::BYTES, 0);
@@ -54,7 +55,7 @@ impl Stream {
     #[inline]
     pub(super) fn read(&mut self, buffer: &mut [u8], scratch: &mut Scratch) -> Transfer {
         match &mut self.tls {
-            None => poller::read(&self.socket, buffer),
+            None => poller::read(&self.socket, &mut buffer[..READ_BYTES]),
             Some(tls) => read_sealed(&self.socket, tls, buffer, scratch.buffer()),
         }
     }
@@ -129,7 +130,7 @@ impl Stream {
 
 fn read_sealed(socket: &TcpStream, tls: &mut Session, buffer: &mut [u8], sealed: &mut [u8]) -> Transfer {
     let from = tls.partial().len();
-    let read = match poller::read(socket, &mut sealed[from..]) {
+    let read = match poller::read(socket, &mut sealed[from..from + READ_BYTES]) {
         Transfer::Done(read) if read > 0 => read,
         other => return other,
     };
