@@ -2,12 +2,13 @@
 
 use std::error::Error;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "realtime/error/v1/error.proto",
     "realtime/pubsub/v1/pubsub.proto",
     "realtime/admin/v1/admin.proto",
     "realtime/discovery/v1/discovery.proto",
     "realtime/replica/v1/replica.proto",
+    "realtime/peer/v1/peer.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -21,3 +21,7 @@ pub mod discovery {
 pub mod replica {
     tonic::include_proto!("realtime.replica.v1");
 }
+/// `realtime.peer.v1`
+pub mod peer {
+    tonic::include_proto!("realtime.peer.v1");
+}
