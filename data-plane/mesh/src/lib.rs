@@ -21,7 +21,7 @@ mod mesh;
 mod remote;
 
 pub use hash::{InterestKey, TopicHash};
-pub use link::{MAX_MESSAGE_BYTES, Violation};
+pub use link::Violation;
 pub use local::Origin;
 pub use loss::Losses;
 pub use mesh::{Confirmation, Inbound, LinkId, Member, Mesh, MeshLimits, PeerStatus};

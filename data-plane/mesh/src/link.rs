@@ -9,9 +9,6 @@ use crate::hash::TopicHash;
 use crate::local::{Change, LocalInterest};
 use crate::mesh::MeshLimits;
 
-/// A message's size at most, but for a single larger item: large enough that its costs do not count, small enough
-/// to leave while the next is put together. Well below gRPC's usual 4 MiB.
-pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 /// What an item costs besides its texts, about.
 const ITEM_BYTES: usize = 32;
 
@@ -189,7 +186,7 @@ impl Link {
     pub(crate) fn transmit(&mut self, local: &LocalInterest) -> Option<wire::LinkMessage> {
         let mut items = Vec::new();
         let mut bytes = 0;
-        while bytes < MAX_MESSAGE_BYTES
+        while bytes < self.limits.message_bytes
             && let Some((kind, size)) = self.next_item(local)
         {
             bytes += size;
@@ -215,7 +212,7 @@ impl Link {
         }
         if let Some(control) = self.controls.pop_front() {
             // Pages of lists are the largest, about 100 KiB.
-            return Some((control, MAX_MESSAGE_BYTES / 4));
+            return Some((control, self.limits.message_bytes / 4));
         }
         let publish = self.publishes.pop_front()?;
         let bytes = size(&publish);

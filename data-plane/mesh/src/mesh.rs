@@ -23,6 +23,8 @@ pub struct MeshLimits {
     pub controls: usize,
     /// Topics of one interest update.
     pub hashes: usize,
+    /// Bytes of a message, about: an item is not split.
+    pub message_bytes: usize,
 }
 
 impl Default for MeshLimits {
@@ -34,6 +36,9 @@ impl Default for MeshLimits {
             controls: 1024,
             // 64 KiB of them.
             hashes: 8192,
+            // Large enough that a message's own costs do not count, small enough to leave while the next is put
+            // together. Well below gRPC's usual 4 MiB.
+            message_bytes: 256 * 1024,
         }
     }
 }
