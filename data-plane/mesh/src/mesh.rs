@@ -236,8 +236,9 @@ impl Mesh {
             None => {}
         }
         let hash = TopicHash::new(key, &publish.app_id, &publish.topic);
-        remote.peers(hash).iter().copied().for_each(&mut queue);
-        unknown.iter().copied().for_each(&mut queue);
+        // A peer may have said a part already of what it wants.
+        let known = remote.peers(hash).iter().copied().filter(|peer| !unknown.contains(peer));
+        known.chain(unknown.iter().copied()).for_each(&mut queue);
     }
 
     /// Queues a request or an answer; `false` when the link is gone or its queue full.
