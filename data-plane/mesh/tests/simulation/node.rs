@@ -49,7 +49,7 @@ impl Node {
             incarnation: Arc::from(format!("life-{life}")),
             prefix,
         };
-        let limits = MeshLimits { queue_bytes, hashes: 3, message_bytes: 60, ..MeshLimits::default() };
+        let limits = MeshLimits { queue_bytes, hashes: 2, message_bytes: 40, ..MeshLimits::default() };
         Self {
             life,
             member,

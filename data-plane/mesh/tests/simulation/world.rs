@@ -16,7 +16,7 @@ const JITTER: u64 = 60;
 const KEEP_ALIVE: u64 = 5000;
 /// A dead node's lease runs out within this.
 const LEASE: u64 = 10_000;
-const TOPICS: u64 = 12;
+const TOPICS: u64 = 30;
 
 /// What a run does.
 #[derive(Debug, Clone)]
