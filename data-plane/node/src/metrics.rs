@@ -112,6 +112,10 @@ pub const NODE_METRICS: &[Metric] = &[
     counter("realtime_violations_total", "Sessions closed with 1002, 1007, 1008 or 1009."),
     counter("realtime_subject_limit_closes_total", "Connections closed with 4009: the subject's limit."),
     counter(
+        "realtime_unconfirmed_welcomes_total",
+        "Welcomes sent after 250 ms although a peer had not confirmed the topic.",
+    ),
+    counter(
         "realtime_stalled_turns_total",
         "Turns that read nothing because another shard's inbox was full.",
     ),

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use hashbrown::DefaultHashBuilder;
 use parking_lot::Mutex;
 use realtime_discovery::Snapshot;
+use realtime_proto::generated::peer as wire;
 use realtime_proto::{ApiError, AppId, CloseCode, ConnectionId, ErrorCode, NodePrefix, PatternSet, topic};
 use realtime_session::{Frame, encode, frame};
 use tokio::sync::oneshot;
@@ -19,6 +20,7 @@ use crate::app_table::AppTable;
 use crate::ids::ConnectionIds;
 use crate::metrics::INBOX_PUBLISHES;
 use crate::operation::{Arrival, ConnectionInfo, Publication, Receipt, Target};
+use crate::peers::{MeshInbox, MeshPort, ToMesh};
 use crate::runtime::{AppRuntime, NodeUsage};
 use crate::shard::Seat;
 use crate::shard::admin::smallest;
@@ -36,6 +38,8 @@ const MAX_SHARDS: usize = 256;
 pub struct ShardsConfig {
     /// Shard threads; 0: one per core.
     pub threads: usize,
+    /// Where the mesh of a node with peers takes what is for them.
+    pub mesh: Option<MeshPort>,
 }
 
 /// What the shards share with their handle.
@@ -47,6 +51,8 @@ pub(crate) struct NodeShared {
     published: Vec<Arc<Published>>,
     usage: Arc<NodeUsage>,
     ledger: Arc<UsageLedger>,
+    /// Where what concerns other nodes goes; a node without peers has none.
+    pub(crate) mesh: Option<Arc<MeshInbox>>,
 }
 
 /// The running shards. Clone by `Arc`; dropping the last handle stops and joins the threads.
@@ -76,6 +82,7 @@ impl Shards {
             published: seats.iter().map(Seat::published).collect(),
             usage: Arc::default(),
             ledger: Arc::new(UsageLedger::new()),
+            mesh: config.mesh.map(|port| port.0),
         });
         let shards = Arc::new(Self {
             shared: shared.clone(),
@@ -158,25 +165,34 @@ impl Shards {
         app.check_limits(&self.shared.usage)
     }
 
-    /// Hands a publish to every shard. Order per caller is kept.
+    /// Hands a publish to every shard, and to the mesh for the peers that want it. Order per caller is kept.
     ///
     /// # Errors
-    /// `app_not_found`, or `unavailable` when a shard's inbox is full: then no shard got it.
+    /// `app_not_found`, or `unavailable` when a shard's inbox is full: then nobody got it.
     pub fn publish(&self, publication: Publication) -> Result<(), ApiError> {
-        self.hand_out(publication, |_| None)
+        let delivery = self.hand_out(&publication, |_| None)?;
+        if let Some(mesh) = self.shared.mesh.as_ref().filter(|mesh| mesh.has_peers()) {
+            mesh.push_one(ToMesh::Publish(delivery));
+        }
+        Ok(())
     }
 
-    /// The same, answered by every shard.
-    ///
-    /// # Errors
-    /// As [`Self::publish`].
-    pub async fn publish_with_receipt(&self, publication: Publication) -> Result<Receipt, ApiError> {
+    /// The same on this node only, each shard's receipt to come; what was handed out, for the peers.
+    pub(crate) fn publish_for_receipt(
+        &self,
+        publication: Publication,
+    ) -> Result<(Delivery, Vec<oneshot::Receiver<Receipt>>), ApiError> {
         let mut answers = Vec::new();
-        self.hand_out(publication, |_| {
+        let delivery = self.hand_out(&publication, |_| {
             let (answer, receiver) = oneshot::channel();
             answers.push(receiver);
             Some(answer)
         })?;
+        Ok((delivery, answers))
+    }
+
+    /// Adds up what the shards answer.
+    pub(crate) async fn sum_receipts(answers: Vec<oneshot::Receiver<Receipt>>) -> Result<Receipt, ApiError> {
         let mut sum = Receipt::default();
         for answer in answers {
             let receipt = answer.await.map_err(|_| stopped())?;
@@ -189,26 +205,92 @@ impl Shards {
 
     fn hand_out(
         &self,
-        publication: Publication,
+        publication: &Publication,
         mut receipt: impl FnMut(usize) -> Option<oneshot::Sender<Receipt>>,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Delivery, ApiError> {
         let table = self.shared.table.load();
         let app = table.by_id(publication.app.as_str());
         let app = app.ok_or_else(ApiError::no_such_app)?;
-        let delivery = delivery(app.slot, &publication);
-        let inboxes = &self.shared.inboxes;
-        for (number, inbox) in inboxes.iter().enumerate() {
-            if !inbox.reserve(1) {
-                inboxes[..number].iter().for_each(|reserved| reserved.release(1));
-                let why = "the node has more publishes queued than it can hold";
-                return Err(ApiError::new(ErrorCode::Unavailable, why).retry_after(FULL_RETRY_SECONDS));
-            }
+        let delivery = delivery(app.slot, publication);
+        if !self.reserve(1) {
+            let why = "the node has more publishes queued than it can hold";
+            return Err(ApiError::new(ErrorCode::Unavailable, why).retry_after(FULL_RETRY_SECONDS));
         }
-        for (number, inbox) in inboxes.iter().enumerate() {
+        for (number, inbox) in self.shared.inboxes.iter().enumerate() {
             let delivery = delivery.clone();
             inbox.push(Command::Publish { delivery, first: number == 0, receipt: receipt(number) });
         }
-        Ok(())
+        Ok(delivery)
+    }
+
+    /// Room for so many publishes in every inbox, or in none.
+    fn reserve(&self, publishes: usize) -> bool {
+        let inboxes = &self.shared.inboxes;
+        for (number, inbox) in inboxes.iter().enumerate() {
+            if !inbox.reserve(publishes) {
+                inboxes[..number].iter().for_each(|reserved| reserved.release(publishes));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// A peer's publish, if its application is enabled here.
+    pub(crate) fn delivery_of(&self, publish: &wire::Publish) -> Option<Delivery> {
+        let table = self.shared.table.load();
+        let app = table.by_id(std::str::from_utf8(&publish.app_id).ok()?)?;
+        let topic = std::str::from_utf8(&publish.topic).ok()?;
+        let frame =
+            if publish.compress { Frame::compressible(&publish.json) } else { Frame::text(&publish.json) };
+        app.app.config.enabled.then(|| Delivery { slot: app.slot, topic: topic.into(), frame })
+    }
+
+    /// Hands peers' publishes to every shard; `false`: one of them has no room, and none got them.
+    pub(crate) fn try_deliver(&self, batch: Vec<Delivery>) -> bool {
+        if !self.reserve(batch.len()) {
+            return false;
+        }
+        let Some((last, others)) = self.shared.inboxes.split_last() else { return true };
+        for inbox in others {
+            inbox.push(Command::Batch(batch.clone()));
+        }
+        last.push(Command::Batch(batch));
+        true
+    }
+
+    /// The same for one publish that every shard answers.
+    pub(crate) fn try_deliver_with_receipt(
+        &self,
+        delivery: Delivery,
+    ) -> Option<Vec<oneshot::Receiver<Receipt>>> {
+        if !self.reserve(1) {
+            return None;
+        }
+        let mut answers = Vec::new();
+        for inbox in &self.shared.inboxes {
+            let (answer, receiver) = oneshot::channel();
+            answers.push(receiver);
+            inbox.push(Command::Publish { delivery: delivery.clone(), first: false, receipt: Some(answer) });
+        }
+        Some(answers)
+    }
+
+    /// The enabled application in a slot.
+    pub(crate) fn app_id(&self, slot: u32) -> Option<AppId> {
+        self.shared.table.load().by_slot(slot).map(|app| app.app.config.app_id.clone())
+    }
+
+    /// The peers know of everything that the shard has told the mesh up to this ticket.
+    pub(crate) fn confirm(&self, shard: u8, ticket: u64) {
+        if let Some(inbox) = self.shared.inboxes.get(usize::from(shard)) {
+            inbox.push(Command::Confirmed(ticket));
+        }
+    }
+
+    /// Whether the id is one of this node's connections, open or not.
+    #[must_use]
+    pub fn owns(&self, id: ConnectionId) -> bool {
+        self.shared.ids.owns(id)
     }
 
     /// Unsubscribes a subject's connections from matching topics; returns the number of subscriptions removed.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use realtime_auth::{App, Identity, JwksCache};
-use realtime_data_plane::{Arrival, Publication, Shards, ShardsConfig, Target};
+use realtime_data_plane::{Arrival, Cluster, Publication, Shards, ShardsConfig, Target};
 use realtime_discovery::Snapshot;
 use realtime_proto::{AppConfig, NodePrefix, PatternSet, PermissionCase, Permissions, Settings};
 use serde_json::{Value, json};
@@ -21,7 +21,8 @@ struct Node {
 
 impl Node {
     fn start(threads: usize) -> Self {
-        let shards = Shards::start(ShardsConfig { threads }, NodePrefix::generate()).expect("shards");
+        let shards =
+            Shards::start(ShardsConfig { threads, mesh: None }, NodePrefix::generate()).expect("shards");
         let mut node = Self { shards, snapshot: Snapshot::default() };
         node.settings(json!({}));
         node.app(json!({}));
@@ -307,7 +308,8 @@ async fn receipts_lists_and_disconnects_count_over_all_shards() {
         })
         .collect();
     let app = node.publication("t", "0").app;
-    let receipt = node.shards.publish_with_receipt(node.publication("t", "1")).await.expect("a receipt");
+    let cluster = Cluster::alone(node.shards.clone());
+    let receipt = cluster.publish_with_receipt(node.publication("t", "1")).await.expect("a receipt").sum;
     assert_eq!((receipt.matched, receipt.queued, receipt.dropped), (9, 9, 0));
     let topics = node.shards.topics(&app, "", None, 100).await.expect("topics");
     assert_eq!(topics.len(), 11);

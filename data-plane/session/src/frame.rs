@@ -54,6 +54,12 @@ impl Frame {
         &self.plain
     }
 
+    /// The JSON text in it, shared.
+    #[must_use]
+    pub fn json(&self) -> Bytes {
+        self.plain.slice_ref(payload_of(&self.plain))
+    }
+
     /// The whole frame for a connection that negotiated permessage-deflate; made at the first call.
     /// The plain one where there is no such variant.
     pub fn deflated(&self, deflater: &mut Deflater) -> &Bytes {

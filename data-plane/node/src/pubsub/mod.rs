@@ -1,5 +1,5 @@
-//! The gRPC service `realtime.pubsub.v1.PubSub` over the shards: who calls, what is asked, then one call of the
-//! shards. The order of checks is the HTTP API's (protocol.md 4): 404 app · 403 address · 401 · 413 · 400 · 403
+//! The gRPC service `realtime.pubsub.v1.PubSub` over the cluster: who calls, what is asked, then one call of the
+//! cluster. The order of checks is the HTTP API's (protocol.md 4): 404 app · 403 address · 401 · 413 · 400 · 403
 //! permission · 403 app disabled · 429 quota.
 //!
 //! Never here: delivery, and the rules of topics and permissions (`realtime-proto`, `realtime-auth`).
@@ -22,7 +22,7 @@ use wire::disconnect_request::Target as WireTarget;
 use wire::pub_sub_server::PubSub;
 
 use self::caller::Credentials;
-use crate::{AppRuntime, ConnectionInfo, Shards, Target};
+use crate::{AppRuntime, Cluster, ConnectionInfo, Target};
 
 /// Rows of a page where the caller does not say.
 const DEFAULT_PAGE: usize = 100;
@@ -35,15 +35,15 @@ const MAX_PAGE: usize = 1000;
 /// extensions; a request without a caller there is authenticated by its metadata.
 #[derive(Debug, Clone)]
 pub struct PubSubService {
-    shards: Arc<Shards>,
+    cluster: Cluster,
     gate: Arc<Gate>,
 }
 
 impl PubSubService {
-    /// A service over these shards, with callers admitted by `gate`.
+    /// A service over a cluster, or a node alone, with callers admitted by `gate`.
     #[must_use]
-    pub fn new(shards: Arc<Shards>, gate: Arc<Gate>) -> Self {
-        Self { shards, gate }
+    pub fn new(cluster: Cluster, gate: Arc<Gate>) -> Self {
+        Self { cluster, gate }
     }
 
     /// 404 app · 403 address · 401.
@@ -52,7 +52,7 @@ impl PubSubService {
         credentials: &Credentials,
         app_id: &str,
     ) -> Result<(Arc<AppRuntime>, Caller), ApiError> {
-        let app = self.shards.app(app_id).ok_or_else(ApiError::no_such_app)?;
+        let app = self.cluster.shards().app(app_id).ok_or_else(ApiError::no_such_app)?;
         let caller = credentials.admit(&self.gate, &app.app).await?;
         Ok((app, caller))
     }
@@ -69,9 +69,9 @@ impl PubSubService {
         charge(&caller, &app, CALL_COST)?;
         audit(&caller, &app, "Unsubscribe");
         let config = &app.app.config;
-        let patterns = request.topic_patterns.iter().map(String::as_str);
-        let patterns = PatternSet::new(patterns, config.permission_case);
-        self.shards.unsubscribe(&config.app_id, &request.subject, patterns).await
+        let patterns = &request.topic_patterns;
+        let compiled = PatternSet::new(patterns.iter().map(String::as_str), config.permission_case);
+        self.cluster.unsubscribe(&config.app_id, &request.subject, patterns, compiled).await
     }
 
     async fn close_connections(
@@ -92,7 +92,7 @@ impl PubSubService {
             Asked::Many(target) => (target, false),
         };
         charge(&caller, &app, CALL_COST)?;
-        let closed = self.shards.disconnect(&app.app.config.app_id, target).await?;
+        let closed = self.cluster.disconnect(&app.app.config.app_id, target).await?;
         if must_exist && closed == 0 { Err(no_such_connection()) } else { Ok(closed) }
     }
 
@@ -112,7 +112,7 @@ impl PubSubService {
         let limit = page(request.limit);
         let subject = Some(request.subject.as_str()).filter(|subject| !subject.is_empty());
         // One more than asked for tells whether there is a next page.
-        let rows = self.shards.connections(&app.app.config.app_id, subject, after, limit + 1).await?;
+        let rows = self.cluster.connections(&app.app.config.app_id, subject, after, limit + 1).await?;
         let next = next_cursor(&rows, limit, |row| row.id.to_string());
         Ok(wire::ListConnectionsResponse {
             items: rows.into_iter().take(limit).map(connection).collect(),
@@ -131,7 +131,7 @@ impl PubSubService {
         charge(&caller, &app, CALL_COST)?;
         let limit = page(request.limit);
         let rows =
-            self.shards.topics(&app.app.config.app_id, &request.prefix, after.as_deref(), limit + 1).await?;
+            self.cluster.topics(&app.app.config.app_id, &request.prefix, after.as_deref(), limit + 1).await?;
         let next = next_cursor(&rows, limit, |(topic, _)| topic.clone());
         let items =
             rows.into_iter().take(limit).map(|(topic, subscribers)| wire::Topic { topic, subscribers });

@@ -49,11 +49,11 @@ impl PubSubService {
         wants_receipt: bool,
     ) -> Result<Option<wire::Receipt>, ApiError> {
         if !wants_receipt {
-            return self.shards.publish(publication).map(|()| None);
+            return self.cluster.publish(publication).map(|()| None);
         }
-        let receipt = self.shards.publish_with_receipt(publication).await?;
-        let crate::Receipt { matched, queued, dropped } = receipt;
-        Ok(Some(wire::Receipt { nodes: 1, matched, queued, dropped }))
+        let receipt = self.cluster.publish_with_receipt(publication).await?;
+        let crate::Receipt { matched, queued, dropped } = receipt.sum;
+        Ok(Some(wire::Receipt { nodes: receipt.nodes, matched, queued, dropped }))
     }
 }
 

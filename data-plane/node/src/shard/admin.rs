@@ -11,6 +11,7 @@ impl Hub {
     /// Applies a command that is neither a publish nor an arrival. An asker that has gone gets no answer.
     pub(super) fn administer(&mut self, command: Command) {
         match command {
+            Command::Confirmed(ticket) => self.confirm(ticket),
             Command::Unsubscribe { app, subject, patterns, reply } => {
                 let _ = reply.send(self.unsubscribe_subject(app.as_str(), &subject, &patterns));
             }

@@ -153,10 +153,12 @@ impl Hub {
         connection.phase = Phase::Open;
         connection.last_seen_ms = self.now_ms;
         self.subjects.insert(index, &mut self.connections);
+        let private = self.subject_came(index, app);
         let found = self.topics.find(app.slot, topic::MAIN);
         self.add_subscription(index, app, topic::MAIN, found);
         self.cells.sessions_opened += 1;
-        self.welcome(index, app, topic::MAIN);
+        let main = self.topics.find(app.slot, topic::MAIN).map_or(0, |main| self.topics.topic(main).ticket);
+        self.welcome_after(private.max(main), index, app, topic::MAIN);
         self.presence(index, app, Presence::Connected);
         self.schedule(index);
         if !read_ahead.is_empty() {

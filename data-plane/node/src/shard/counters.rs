@@ -75,6 +75,8 @@ counters! {
     violations = "realtime_violations_total";
     /// Connections closed with 4009.
     subject_limits = "realtime_subject_limit_closes_total";
+    /// Welcomes sent before every peer had confirmed.
+    unconfirmed_welcomes = "realtime_unconfirmed_welcomes_total";
     /// Turns that read nothing because another shard's inbox was full.
     stalled_turns = "realtime_stalled_turns_total";
     /// Now: connections of every phase.

@@ -10,6 +10,7 @@ use super::hub::Hub;
 use super::output::{Flushed, FrameIndex, Turn};
 use super::poller::Interest;
 use crate::operation::Receipt;
+use crate::peers::ToMesh;
 use crate::shard::inbox::{Command, Delivery};
 
 /// The wire variants of one frame, each made known to the turn when the first receiver needs it.
@@ -114,7 +115,8 @@ impl Hub {
     pub(super) fn relay(&mut self, slot: u32, name: &str, frame: &Frame) {
         self.count_bytes(frame.plain().len());
         self.cells.encodings += 1;
-        if self.outboxes.len() < 2 {
+        let has_peers = self.shared.mesh.as_ref().is_some_and(|mesh| mesh.has_peers());
+        if self.outboxes.len() < 2 && !has_peers {
             return;
         }
         let whose = name.strip_prefix(topic::PRIVATE_PREFIX).and_then(ConnectionId::parse);
@@ -125,6 +127,10 @@ impl Hub {
                 outbox.push(Delivery { slot, topic: topic.clone(), frame: frame.clone() });
             }
         }
+        // A connection of this node has no other.
+        if has_peers && target.is_none() {
+            self.interest.outbox.push(ToMesh::Publish(Delivery { slot, topic, frame: frame.clone() }));
+        }
     }
 
     /// Whether another shard has not taken the last batch.
@@ -132,8 +138,12 @@ impl Hub {
         self.outboxes.iter().any(|outbox| !outbox.is_empty())
     }
 
-    /// One batch and one wake for each other shard. A batch that finds no room stays, and the shard stalls.
+    /// One batch and one wake for each other shard, and for the mesh. A batch that finds no room in a shard stays, and
+    /// this shard stalls.
     fn send_outboxes(&mut self) {
+        if let Some(mesh) = self.shared.mesh.as_ref().filter(|_| !self.interest.outbox.is_empty()) {
+            mesh.push(&mut self.interest.outbox);
+        }
         for (outbox, inbox) in self.outboxes.iter_mut().zip(&self.shared.inboxes) {
             if !outbox.is_empty() && inbox.reserve(outbox.len()) {
                 inbox.push(Command::Batch(std::mem::take(outbox)));

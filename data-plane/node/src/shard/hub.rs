@@ -7,6 +7,7 @@ use realtime_session::{Codec, Deflater, Event, Frame, Input, encode, frame};
 
 use super::connection::{Connection, Ending, Phase};
 use super::counters::Cells;
+use super::interest::Interest;
 use super::lifecycle::Drain;
 use super::output::Turn;
 use super::poller::{Poller, Readiness, Transfer};
@@ -46,6 +47,7 @@ pub(super) struct Hub {
     /// Probed connections that have given a sign of life in this turn.
     pub(super) alive: Vec<u32>,
     pub(super) drain: Option<Drain>,
+    pub(super) interest: Interest,
     /// Publishes for the other shards, by shard.
     pub(super) outboxes: Vec<Vec<Delivery>>,
     pub(super) now_ms: u64,
@@ -75,6 +77,7 @@ impl Hub {
             waiting: Vec::new(),
             alive: Vec::new(),
             drain: None,
+            interest: Interest::default(),
             outboxes,
             now_ms: 0,
             random: Random::new(),
@@ -286,7 +289,8 @@ impl Hub {
                 return self.refuse(index, ErrorCode::TopicLimit, why, None, Some(name));
             }
         }
-        self.welcome(index, app, name);
+        let ticket = self.topics.find(app.slot, name).map_or(0, |number| self.topics.topic(number).ticket);
+        self.welcome_after(ticket, index, app, name);
     }
 
     /// Enters a subscription that is not there yet; `false` when the tier allows no further topic.
@@ -304,7 +308,8 @@ impl Hub {
                 if *name != *topic::MAIN && !app.usage.add_topic(&name, app.tier.max_topics) {
                     return false;
                 }
-                self.topics.create(app.slot, name)
+                let ticket = self.topic_came(app, &name);
+                self.topics.create(app.slot, name, ticket)
             }
         };
         if let Some(connection) = self.connections.get_mut(index) {
@@ -331,6 +336,9 @@ impl Hub {
         let Some(removed) = self.topics.unsubscribe(index, &mut self.connections, number) else {
             return false;
         };
+        if removed.last {
+            self.topic_went(app.slot, &removed.name);
+        }
         if name == topic::MAIN {
             if let Some(connection) = self.connections.get_mut(index) {
                 connection.on_main = false;

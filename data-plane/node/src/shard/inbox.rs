@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Batch(Vec<Delivery>),
     /// The application table changed. Only wakes: every turn begins with the newest table.
     Configure,
+    /// The peers know of every topic up to this ticket.
+    Confirmed(u64),
     Unsubscribe {
         app: AppId,
         subject: String,

@@ -91,12 +91,20 @@ impl Hub {
         self.cells.sessions_closed += 1;
         connection.phase = Phase::Closing { peer_done: false };
         let app = self.table.by_slot(slot).cloned();
+        let meshed = self.shared.mesh.is_some();
         self.topics.unsubscribe_all(index, &mut self.connections, |removed| {
-            if let Some(app) = app.as_ref().filter(|_| removed.last) {
+            if !removed.last {
+                return;
+            }
+            if let Some(app) = &app {
                 app.usage.remove_topic(&removed.name);
+            }
+            if meshed {
+                self.interest.unsubscribed(slot, removed.name);
             }
         });
         self.subjects.remove(index, &mut self.connections);
+        self.subject_left(index);
         if let Some(app) = app {
             self.presence(index, &app, Presence::Disconnected);
         }
@@ -212,6 +220,7 @@ impl Hub {
     /// Looks at every connection whose time has come.
     pub(super) fn run_timers(&mut self) {
         self.run_drain();
+        self.welcome_overdue();
         let mut due = Vec::new();
         self.wheel.advance(self.now_ms, &mut due);
         for (token, tick) in due {
@@ -348,6 +357,6 @@ impl Hub {
     /// When the shard has something to do even if nothing comes.
     pub(super) fn next_deadline_ms(&self) -> Option<u64> {
         let drain = self.drain.as_ref().filter(|d| d.closed < d.total).map(Drain::next_ms);
-        [drain, self.wheel.next_deadline_ms()].into_iter().flatten().min()
+        [drain, self.interest.next_deadline_ms(), self.wheel.next_deadline_ms()].into_iter().flatten().min()
     }
 }

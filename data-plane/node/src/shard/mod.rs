@@ -14,6 +14,7 @@ pub(crate) mod counters;
 mod fanout;
 mod hub;
 pub(crate) mod inbox;
+mod interest;
 mod lifecycle;
 mod output;
 mod poller;

@@ -26,6 +26,8 @@ pub(super) struct Subscription {
 pub(super) struct Topic {
     pub(super) slot: u32,
     pub(super) name: Arc<str>,
+    /// What welcomes to it wait for; see `interest`.
+    pub(super) ticket: u64,
     pub(super) members: Vec<Member>,
 }
 
@@ -98,9 +100,9 @@ impl Topics {
     }
 
     /// Makes a topic that [`Self::find`] did not find.
-    pub(super) fn create(&mut self, slot: u32, name: Arc<str>) -> u32 {
+    pub(super) fn create(&mut self, slot: u32, name: Arc<str>, ticket: u64) -> u32 {
         let hash = self.hash(slot, &name);
-        let topic = Topic { slot, name, members: Vec::new() };
+        let topic = Topic { slot, name, ticket, members: Vec::new() };
         let number = if let Some(number) = self.free.pop() {
             self.topics[number as usize] = topic;
             number
@@ -251,7 +253,7 @@ mod tests {
                 let text = format!("t{name}");
                 let found = topics.find(7, &text);
                 if subscribe {
-                    let topic = found.unwrap_or_else(|| topics.create(7, text.as_str().into()));
+                    let topic = found.unwrap_or_else(|| topics.create(7, text.as_str().into(), 0));
                     let there = topics.is_subscribed(connection, lists.list(connection), topic);
                     prop_assert_eq!(there, model.contains(&(connection, name)));
                     if !there {

@@ -1,7 +1,7 @@
 //! The PubSub service over real gRPC, and in process.
 
 use realtime_auth::{Behalf, Caller};
-use realtime_data_plane::PubSubService;
+use realtime_data_plane::{Cluster, PubSubService};
 use realtime_proto::generated::pubsub as wire;
 use realtime_proto::{ApiError, ErrorCode};
 use serde_json::json;
@@ -39,7 +39,7 @@ impl Drop for Served {
 impl Served {
     async fn start(setup: Setup) -> Self {
         let node = Node::start(setup).await;
-        let service = PubSubService::new(node.shards.clone(), node.gate.clone());
+        let service = PubSubService::new(Cluster::alone(node.shards.clone()), node.gate.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let incoming = TcpListenerStream::new(listener);
@@ -192,7 +192,7 @@ async fn the_message_limit_is_the_settings() {
 #[tokio::test]
 async fn a_caller_checked_in_this_process_needs_no_token() {
     let node = Node::start(Setup::default()).await;
-    let service = PubSubService::new(node.shards.clone(), node.gate.clone());
+    let service = PubSubService::new(Cluster::alone(node.shards.clone()), node.gate.clone());
     let mut request = Request::new(publish("t", "1"));
     request.extensions_mut().insert(Caller::Operator { name: "ann".into() }.vouched());
     assert!(service.publish(request).await.is_ok());
@@ -227,7 +227,7 @@ async fn a_months_usage_is_refused_beyond_its_limit_entry_by_entry() {
 #[tokio::test]
 async fn a_gateway_says_for_whom_it_calls_and_operators_use_nothing_up() {
     let node = Node::start(month_of(10)).await;
-    let service = PubSubService::new(node.shards.clone(), node.gate.clone());
+    let service = PubSubService::new(Cluster::alone(node.shards.clone()), node.gate.clone());
     let publish = async |behalf| {
         let mut request = Request::new(publish("t", "1234567890"));
         request.extensions_mut().insert(Caller::Cluster { behalf });

@@ -9,7 +9,7 @@ use realtime_auth::{Gate, GateConfig, JwksCache, OperatorTokens};
 use realtime_control_plane::{ControlPlane, ControlPlaneConfig};
 use realtime_data_plane::grpc_port::GrpcConnections;
 use realtime_data_plane::metrics::{self, Gauges};
-use realtime_data_plane::{AdminListener, FrontDoor, GrpcPort, PubSubService};
+use realtime_data_plane::{AdminListener, Cluster, FrontDoor, GrpcPort, PubSubService};
 use realtime_discovery::Registration;
 use realtime_gateway::GatewayState;
 use realtime_proto::AddressList;
@@ -112,7 +112,8 @@ impl App {
 
     /// Starts to accept on every port.
     fn serve(&mut self) {
-        let pubsub = PubSubService::new(Arc::clone(&self.node.shards), Arc::clone(&self.gate));
+        let pubsub =
+            PubSubService::new(Cluster::alone(Arc::clone(&self.node.shards)), Arc::clone(&self.gate));
         let door = self.front_door(pubsub.clone());
         let grpc_port = GrpcPort::new(self.tls.as_ref().map(PublicTls::grpc));
         if let Some(listener) = self.listeners.admin.take() {

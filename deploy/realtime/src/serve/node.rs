@@ -47,7 +47,7 @@ impl Node {
         let prefix = timeout(START_TIMEOUT, discovery.prefix.wait_for(Option::is_some)).await;
         let prefix = *prefix.map_err(late)?.map_err(ended)?;
         let prefix = prefix.ok_or_else(|| Failure::new("the control plane gave no connection-id prefix"))?;
-        let shards = Shards::start(ShardsConfig { threads: shards }, prefix)
+        let shards = Shards::start(ShardsConfig { threads: shards, mesh: None }, prefix)
             .map_err(|e| Failure::new(format!("cannot start the shards: {e}")))?;
         timeout(START_TIMEOUT, discovery.snapshots.wait_for(Option::is_some))
             .await

@@ -1,0 +1,79 @@
+//! Calling the peers with greater ids, each by a task of its own that tries until it is told to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use realtime_proto::generated::peer::peer_client::PeerClient;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use super::link::{self, LinkEvent};
+use super::{Connect, Identity};
+
+/// Pauses between attempts: doubling, so that a peer that is away costs little.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A link that lived this long begins with the shortest pause again.
+const STEADY: Duration = Duration::from_secs(10);
+/// As the mesh's own bound, with room for what a message adds.
+pub(super) const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+
+/// Keeps a link to the peer at `address` until `stop`.
+pub(super) async fn keep(
+    address: String,
+    peer: Arc<str>,
+    identity: Arc<Identity>,
+    connect: Connect,
+    events: mpsc::Sender<LinkEvent>,
+    stop: CancellationToken,
+) {
+    let mut pause = FIRST_PAUSE;
+    let mut reported = false;
+    loop {
+        let started = Instant::now();
+        let outcome = tokio::select! {
+            outcome = call(&address, &peer, &identity, &connect, &events, &stop) => outcome,
+            () = stop.cancelled() => return,
+        };
+        if let Err(error) = outcome
+            && !std::mem::replace(&mut reported, true)
+        {
+            // Once for each outage.
+            tracing::warn!(%peer, address, error, "cannot reach a peer; trying again");
+        }
+        if started.elapsed() > STEADY {
+            (pause, reported) = (FIRST_PAUSE, false);
+        }
+        // Half of the pause is chance, so that nodes that lost each other together do not return together.
+        let jitter = u32::from(realtime_proto::ids::random::<1>()[0]);
+        tokio::select! {
+            () = sleep(pause / 2 + pause * jitter / 512) => {}
+            () = stop.cancelled() => return,
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// One link, to its end.
+async fn call(
+    address: &str,
+    peer: &str,
+    identity: &Identity,
+    connect: &Connect,
+    events: &mpsc::Sender<LinkEvent>,
+    stop: &CancellationToken,
+) -> Result<(), String> {
+    let channel: Channel = connect(address).await?;
+    let mut client = PeerClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
+    let (outgoing, messages) = link::outgoing(identity.hello(), Arc::clone(&identity.room));
+    let response = client.link(messages).await.map_err(|status| status.message().to_owned())?;
+    let mut incoming = response.into_inner();
+    let member = link::hear_hello(&mut incoming).await.map_err(|status| status.message().to_owned())?;
+    if *member.id != *peer {
+        return Err(format!("the node there is {}", member.id));
+    }
+    link::run(member, outgoing, incoming, events.clone(), stop.child_token()).await;
+    Ok(())
+}
