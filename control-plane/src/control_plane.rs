@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use realtime_auth::Gate;
 use realtime_proto::Settings;
+use realtime_proto::ids::random;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -174,6 +176,7 @@ impl ControlPlane {
         gate: Arc<Gate>,
     ) -> Result<Self, StoreError> {
         first_settings(&*store).await?;
+        let interest_key = interest_key(&*store).await?;
         let usage = Usage::open(Arc::clone(&store), replica).await?;
         let (model, follower) = Model::open(Arc::clone(&store), gate.jwks().clone(), usage.clone()).await?;
         let stop = CancellationToken::new();
@@ -183,7 +186,7 @@ impl ControlPlane {
         let membership = Membership::new(Arc::clone(&store), member_ttl);
         let registry = Registry::default();
         let guard = stop.clone().drop_guard();
-        let shared = Shared { store, model, membership, registry, usage, gate, stop, tasks };
+        let shared = Shared { store, model, membership, registry, usage, gate, interest_key, stop, tasks };
         Ok(Self { shared, _stop: guard })
     }
 
@@ -236,4 +239,12 @@ async fn first_settings(store: &dyn Store) -> Result<(), StoreError> {
     let absent = Condition::Absent(keys::SETTINGS.to_owned());
     store.commit(vec![absent], vec![Op::put(keys::SETTINGS, document)]).await?;
     Ok(())
+}
+
+/// The key of the topic hashes between nodes, made at random when the store is first used.
+async fn interest_key(store: &dyn Store) -> Result<Bytes, StoreError> {
+    let absent = Condition::Absent(keys::INTEREST_KEY.to_owned());
+    store.commit(vec![absent], vec![Op::put(keys::INTEREST_KEY, random::<16>().to_vec())]).await?;
+    let entry = store.get(keys::INTEREST_KEY).await?;
+    Ok(entry.ok_or_else(|| StoreError::Failed("the interest key is gone".to_owned()))?.value)
 }

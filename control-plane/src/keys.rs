@@ -6,6 +6,7 @@
 //! | `app-names/{name}` | the id of the application of that name: names are unique, and case counts | with its application |
 //! | `tier-apps/{tier}/{appId}` | empty: the application uses the tier, which can therefore not be removed | with its application |
 //! | `settings` | the settings' document (`Settings::to_json`); its revision is the version | for ever |
+//! | `interest-key` | 16 random bytes: the key of the topic hashes between nodes | for ever |
 //! | `nodes/{nodeId}` | a member ([`crate::membership`]) | with its lease |
 //! | `usage/{month}/{appId}/{replica}` | what nodes have reported to a replica of an application's use in a month, by incarnation; merged by taking the greater count of each | until the month after has ended; the application's end changes nothing |
 //! | `replicas/{replica}` | a replica of the control plane ([`crate::replicas`]) | with its lease |
@@ -18,6 +19,8 @@ use realtime_proto::{AppId, Month, NodePrefix};
 pub(crate) const SETTINGS: &str = "settings";
 /// The revision from which on the store's history is kept at least.
 pub(crate) const COMPACTION: &str = "compaction";
+/// The key of the topic hashes between nodes.
+pub(crate) const INTEREST_KEY: &str = "interest-key";
 /// All checkpoints of usage.
 pub(crate) const USAGE: &str = "usage/";
 const APPS: &str = "apps/";

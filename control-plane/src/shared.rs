@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use realtime_auth::Gate;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,6 +22,8 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) usage: Usage,
     pub(crate) gate: Arc<Gate>,
+    /// What nodes hash topics with.
+    pub(crate) interest_key: Bytes,
     /// Ends streams and the follower.
     pub(crate) stop: CancellationToken,
     /// Owns their tasks.

@@ -74,8 +74,13 @@ impl Session {
             Audience::Node => Some(Node::register(&shared, hello.candidate.clone()).await.map_err(status)?),
             Audience::Gateway => None,
         };
-        let prefix = node.as_ref().map(|n| n.registration.prefix.to_string());
-        let registered = wire::Registered { connection_id_prefix: prefix.unwrap_or_default() };
+        let registered = match &node {
+            Some(node) => wire::Registered {
+                connection_id_prefix: node.registration.prefix.to_string(),
+                interest_key: shared.interest_key.clone(),
+            },
+            None => wire::Registered::default(),
+        };
         // Before the position is fixed, so that no change falls between the two.
         let revisions = shared.model.revisions();
         let position = Position::new(hello.audience, hello.held(&shared).await);

@@ -38,6 +38,7 @@ const OUTBOUND: usize = 4;
 pub(crate) struct Outlets {
     pub(crate) snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     pub(crate) prefix: watch::Sender<Option<NodePrefix>>,
+    pub(crate) interest_key: watch::Sender<Option<[u8; 16]>>,
     pub(crate) superseded: watch::Sender<bool>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) report: watch::Receiver<Report>,
@@ -122,6 +123,10 @@ impl Client {
         }
     }
 
+    pub(crate) fn incarnation(&self) -> &str {
+        &self.incarnation
+    }
+
     /// Keeps a stream open until a newer incarnation takes the id. Dropping the future ends it at any time.
     pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::default();
@@ -195,6 +200,9 @@ impl Client {
         // Gateways have no prefix.
         if !registered.connection_id_prefix.is_empty() {
             let prefix = NodePrefix::parse(&registered.connection_id_prefix).ok_or(Violation::BadPrefix)?;
+            let key = (&*registered.interest_key).try_into().map_err(|_| Violation::BadInterestKey)?;
+            // Before the prefix: who has that has this.
+            self.outlets.interest_key.send_if_modified(|held| held.replace(key) != Some(key));
             self.outlets.prefix.send_if_modified(|held| held.replace(prefix) != Some(prefix));
         } else if self.registration.role == wire::Role::Node {
             return Err(Violation::BadPrefix);

@@ -42,6 +42,8 @@ pub(crate) enum Violation {
     NotRegistered,
     #[error("the connection id prefix is not 8 hex digits")]
     BadPrefix,
+    #[error("the interest key is not 16 bytes")]
+    BadInterestKey,
 }
 
 /// What is in force, and what was refused of it.

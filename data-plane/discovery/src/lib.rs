@@ -84,6 +84,10 @@ pub struct Discovery {
     pub snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     /// The prefix given at registration (nodes).
     pub prefix: watch::Receiver<Option<NodePrefix>>,
+    /// What this cluster's nodes hash topics with (nodes); given at the same time.
+    pub interest_key: watch::Receiver<Option<[u8; 16]>>,
+    /// Of this process, as the other members see it.
+    pub incarnation: String,
     /// Commands, in order; of several that were not read in time, the last.
     pub commands: mpsc::Receiver<Command>,
     /// Set to report.
@@ -113,6 +117,7 @@ impl Drop for TaskGuard {
 pub fn start(channel: tonic::transport::Channel, registration: Registration, jwks: JwksCache) -> Discovery {
     let (snapshots_in, snapshots) = watch::channel(None);
     let (prefix_in, prefix) = watch::channel(None);
+    let (interest_key_in, interest_key) = watch::channel(None);
     let (superseded_in, superseded) = watch::channel(false);
     let (commands_in, commands) = mpsc::channel(COMMANDS);
     let (report, report_out) = watch::channel(Report::default());
@@ -120,12 +125,15 @@ pub fn start(channel: tonic::transport::Channel, registration: Registration, jwk
     let outlets = client::Outlets {
         snapshots: snapshots_in,
         prefix: prefix_in,
+        interest_key: interest_key_in,
         superseded: superseded_in,
         commands: commands_in,
         report: report_out,
         usage: usage_outlets,
     };
-    let task = tokio::spawn(client::Client::new(channel, registration, jwks, outlets).run());
+    let client = client::Client::new(channel, registration, jwks, outlets);
+    let incarnation = client.incarnation().to_owned();
+    let task = tokio::spawn(client.run());
     let guard = TaskGuard(task.abort_handle());
-    Discovery { snapshots, prefix, commands, report, usage, superseded, guard }
+    Discovery { snapshots, prefix, interest_key, incarnation, commands, report, usage, superseded, guard }
 }

@@ -97,7 +97,10 @@ impl ControlPlane {
 
 impl ServedStream {
     pub(crate) async fn register(self, prefix: &str) -> Self {
-        let registered = wire::Registered { connection_id_prefix: prefix.into() };
+        let registered = wire::Registered {
+            connection_id_prefix: prefix.into(),
+            interest_key: if prefix.is_empty() { Default::default() } else { vec![7; 16].into() },
+        };
         self.send(stream_response::Kind::Registered(registered)).await;
         self
     }
