@@ -7,18 +7,22 @@ use serde_json::Value;
 
 /// Every crate of the product, and the crates of the product that it may depend on, in any role.
 /// Tests and the binary may depend on all of them and are not listed.
-const MAY_DEPEND_ON: [(&str, &[&str]); 8] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 9] = [
     ("realtime-proto", &[]),
     ("realtime-session", &["realtime-proto"]),
     ("realtime-auth", &["realtime-proto"]),
     ("realtime-discovery", &["realtime-proto", "realtime-auth"]),
-    ("realtime-data-plane", &["realtime-proto", "realtime-session", "realtime-auth", "realtime-discovery"]),
+    ("realtime-mesh", &["realtime-proto"]),
+    (
+        "realtime-data-plane",
+        &["realtime-proto", "realtime-session", "realtime-auth", "realtime-discovery", "realtime-mesh"],
+    ),
     ("realtime-control-plane", &["realtime-proto", "realtime-auth"]),
     ("realtime-gateway", &["realtime-proto", "realtime-auth", "realtime-discovery"]),
     ("realtime-client", &["realtime-proto"]),
 ];
 
-/// What would bring sockets, threads or a clock into the sans-IO crate.
+/// What would bring sockets, threads or a clock into a sans-IO crate.
 const IO_CRATES: [&str; 12] = [
     "tokio",
     "mio",
@@ -139,11 +143,12 @@ fn only_the_binary_and_tests_join_the_roles() {
 }
 
 #[test]
-fn the_session_crate_has_no_io() {
+fn the_cores_have_no_io() {
     let packages = packages();
-    let session = &packages["realtime-session"];
-    for name in IO_CRATES {
-        assert!(!session.dependencies.contains(name), "realtime-session must not depend on {name}");
+    for core in ["realtime-session", "realtime-mesh"] {
+        for name in IO_CRATES {
+            assert!(!packages[core].dependencies.contains(name), "{core} must not depend on {name}");
+        }
     }
 }
 
