@@ -315,6 +315,13 @@ impl Mesh {
         })
     }
 
+    /// Publishes that wait for linked peers, or that these have not acknowledged.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        let links = self.peers.iter().flatten().filter_map(|peer| peer.link.as_ref());
+        links.map(|link| link.queued_publishes() + link.in_flight()).sum()
+    }
+
     /// What was lost so far.
     #[must_use]
     pub fn losses(&self) -> Losses {

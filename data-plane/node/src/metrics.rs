@@ -3,12 +3,14 @@
 //! Never here: counting. The figures are read where they are kept, when a scraper asks.
 
 mod key_sets;
+mod mesh;
 
 use std::fmt::Write as _;
 
 use realtime_auth::GateStats;
 
 pub use key_sets::{KEY_SET_METRICS, render_key_sets};
+pub use mesh::{MESH_METRICS, render_mesh};
 
 /// How a metric moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,11 +173,29 @@ pub fn render(gauges: &Gauges, counters: &[(&'static str, u64)]) -> String {
             name => counters.iter().find(|(counted, _)| *counted == name).map(|(_, value)| *value),
         };
         if let Some(value) = value {
-            head(&mut text, metric);
-            let _ = writeln!(text, "{} {value}", metric.name);
+            plain(&mut text, metric, value);
         }
     }
     text
+}
+
+// Writing into a String cannot fail.
+fn plain(text: &mut String, metric: &Metric, value: u64) {
+    head(text, metric);
+    let _ = writeln!(text, "{} {value}", metric.name);
+}
+
+/// The values come from tables of this program, or are host names: nothing in them needs escaping.
+fn labelled<'v>(
+    text: &mut String,
+    metric: &Metric,
+    label: &str,
+    series: impl IntoIterator<Item = (&'v str, u64)>,
+) {
+    head(text, metric);
+    for (name, value) in series {
+        let _ = writeln!(text, "{}{{{label}=\"{name}\"}} {value}", metric.name);
+    }
 }
 
 fn head(text: &mut String, metric: &Metric) {

@@ -1,11 +1,9 @@
 //! The metrics of key sets (JWKS). No URL stands in them, which could hold a secret: hosts only.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-
 use realtime_auth::JwksStats;
+use std::collections::BTreeMap;
 
-use super::{Metric, counter, gauge, head};
+use super::{Metric, counter, gauge, labelled, plain};
 
 /// Hosts with a series of their own, those with the oldest sets first: a server with thousands of identity
 /// providers would otherwise fill its Prometheus.
@@ -60,25 +58,6 @@ fn oldest(ages: &[(String, u64)]) -> Vec<(&str, u64)> {
     hosts.sort_by_key(|(_, age)| std::cmp::Reverse(*age));
     hosts.truncate(MAX_HOSTS);
     hosts
-}
-
-// Writing into a String cannot fail.
-fn plain(text: &mut String, metric: &Metric, value: u64) {
-    head(text, metric);
-    let _ = writeln!(text, "{} {value}", metric.name);
-}
-
-/// The values come from tables of this program, or are host names: nothing in them needs escaping.
-fn labelled<'v>(
-    text: &mut String,
-    metric: &Metric,
-    label: &str,
-    series: impl IntoIterator<Item = (&'v str, u64)>,
-) {
-    head(text, metric);
-    for (name, value) in series {
-        let _ = writeln!(text, "{}{{{label}=\"{name}\"}} {value}", metric.name);
-    }
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use realtime_proto::generated::peer as wire;
 use realtime_proto::{ApiError, AppId, ConnectionId, ErrorCode, PatternSet};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use wire::request::Kind;
 use wire::response::Kind as Answer;
 
+use super::Figures;
 use super::calls::{Answers, Call, Recipients};
 use super::inbox::{MeshInbox, ToMesh};
 use crate::shard::admin::smallest;
@@ -17,12 +18,21 @@ use crate::{ConnectionInfo, Publication, Receipt, Shards, Target};
 
 /// Seconds until a caller with a partial answer should ask again: a dead member is out within ten.
 const PARTIAL_RETRY_SECONDS: u32 = 10;
+/// The same where the mesh has no room: it empties in far less.
+const BUSY_RETRY_SECONDS: u32 = 1;
 
 /// The cluster, as services see it from one of its nodes; of a node without peers, that node.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     shards: Arc<Shards>,
-    mesh: Option<Arc<MeshInbox>>,
+    mesh: Option<MeshHandle>,
+}
+
+/// The mesh, as the cluster asks it.
+#[derive(Debug, Clone)]
+pub(super) struct MeshHandle {
+    pub(super) inbox: Arc<MeshInbox>,
+    pub(super) figures: watch::Receiver<Figures>,
 }
 
 /// A receipt over the cluster.
@@ -35,7 +45,7 @@ pub struct ClusterReceipt {
 }
 
 impl Cluster {
-    pub(super) fn new(shards: Arc<Shards>, mesh: Option<Arc<MeshInbox>>) -> Self {
+    pub(super) fn new(shards: Arc<Shards>, mesh: Option<MeshHandle>) -> Self {
         Self { shards, mesh }
     }
 
@@ -49,6 +59,12 @@ impl Cluster {
     #[must_use]
     pub fn shards(&self) -> &Arc<Shards> {
         &self.shards
+    }
+
+    /// The mesh's figures; all 0 on a node without peers.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.mesh.as_ref().map(|mesh| *mesh.figures.borrow()).unwrap_or_default()
     }
 
     /// Hands a publish to the local shards and to the queues of the peers that want it.
@@ -69,7 +85,8 @@ impl Cluster {
         let remote = self.ask(|caller| ToMesh::PublishWithReceipt(delivery, caller));
         let (local, remote) = tokio::join!(Shards::sum_receipts(local), remote);
         let mut receipt = ClusterReceipt { nodes: 1, sum: local? };
-        for answer in remote.responses {
+        // What the mesh could not take is counted there.
+        for answer in remote.unwrap_or_default().responses {
             let Answer::Receipt(wire::Receipt { matched, queued, dropped }) = answer else { continue };
             receipt.nodes += 1;
             receipt.sum.matched += matched;
@@ -93,7 +110,7 @@ impl Cluster {
         let asked = wire::Unsubscribe { topic_patterns: patterns.to_vec(), subject: subject.to_owned() };
         let remote = self.call(Recipients::All, app, Kind::Unsubscribe(asked));
         let (local, remote) = tokio::join!(self.shards.unsubscribe(app, subject, compiled), remote);
-        sum(local?, &remote)
+        sum(local?, &remote?)
     }
 
     /// Closes connections with 4003; returns how many.
@@ -115,7 +132,7 @@ impl Cluster {
         };
         let remote = self.call(to, app, Kind::Disconnect(wire::Disconnect { target: Some(asked) }));
         let (local, remote) = tokio::join!(self.shards.disconnect(app, target), remote);
-        sum(local?, &remote)
+        sum(local?, &remote?)
     }
 
     /// Connections of an app in id order, after `after`, at most `limit`; `subject` filters.
@@ -137,7 +154,7 @@ impl Cluster {
         let remote = self.call(Recipients::All, app, Kind::ListConnections(asked));
         let local = self.shards.connections(app, subject, after, limit);
         let (local, remote) = tokio::join!(local, remote);
-        let mut rows = local?;
+        let (mut rows, remote) = (local?, remote?);
         for answer in &remote.responses {
             let Answer::Connections(page) = answer else { continue };
             rows.extend(page.items.iter().filter_map(connection));
@@ -165,6 +182,7 @@ impl Cluster {
         };
         let remote = self.call(Recipients::All, app, Kind::ListTopics(asked));
         let (local, remote) = tokio::join!(self.shards.topics(app, prefix, after, limit), remote);
+        let remote = remote?;
         // The first `limit` names of all nodes together are among the first `limit` of each.
         let mut sums: BTreeMap<String, u64> = local?.into_iter().collect();
         for answer in &remote.responses {
@@ -177,20 +195,22 @@ impl Cluster {
         Ok(sums.into_iter().take(limit).collect())
     }
 
-    async fn call(&self, to: Recipients, app: &AppId, kind: Kind) -> Answers {
+    async fn call(&self, to: Recipients, app: &AppId, kind: Kind) -> Result<Answers, ApiError> {
         let request = wire::Request { number: 0, app_id: app.to_string(), kind: Some(kind) };
         self.ask(|caller| ToMesh::Call(Call { to, request }, caller)).await
     }
 
     /// Puts one question to the mesh.
-    async fn ask(&self, work: impl FnOnce(oneshot::Sender<Answers>) -> ToMesh) -> Answers {
-        let Some(mesh) = self.mesh.as_ref().filter(|mesh| mesh.has_peers()) else {
-            return Answers::default();
+    async fn ask(&self, work: impl FnOnce(oneshot::Sender<Answers>) -> ToMesh) -> Result<Answers, ApiError> {
+        let Some(mesh) = self.mesh.as_ref().filter(|mesh| mesh.inbox.has_peers()) else {
+            return Ok(Answers::default());
         };
         let (caller, answers) = oneshot::channel();
-        mesh.push_one(work(caller));
-        // A mesh that has ended: so does this process.
-        answers.await.unwrap_or_default()
+        mesh.inbox.push_one(work(caller));
+        answers.await.map_err(|_| {
+            let why = "the node has more for other nodes than it can hand over, or is stopping";
+            ApiError::new(ErrorCode::Unavailable, why).retry_after(BUSY_RETRY_SECONDS)
+        })
     }
 }
 

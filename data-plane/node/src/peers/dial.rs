@@ -3,18 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use realtime_proto::generated::peer::peer_client::PeerClient;
+use realtime_mesh::Member;
+use realtime_proto::generated::peer as wire;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
 use tonic::transport::Channel;
+use wire::peer_client::PeerClient;
 
-use super::link::{self, LinkEvent};
+use super::link::{self, LinkEvent, Outgoing};
 use super::{Connect, Identity};
 
 /// Pauses between attempts: doubling, so that a peer that is away costs little.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// For connection, call and hellos: an address that swallows everything is tried again in time.
+const CALL_WITHIN: Duration = Duration::from_secs(5);
 /// A link that lived this long begins with the shortest pause again.
 const STEADY: Duration = Duration::from_secs(10);
 /// As the mesh's own bound, with room for what a message adds.
@@ -33,15 +38,20 @@ pub(super) async fn keep(
     let mut reported = false;
     loop {
         let started = Instant::now();
-        let outcome = tokio::select! {
-            outcome = call(&address, &peer, &identity, &connect, &events, &stop) => outcome,
+        let called = tokio::select! {
+            called = timeout(CALL_WITHIN, call(&address, &peer, &identity, &connect)) => called,
             () = stop.cancelled() => return,
         };
-        if let Err(error) = outcome
-            && !std::mem::replace(&mut reported, true)
-        {
-            // Once for each outage.
-            tracing::warn!(%peer, address, error, "cannot reach a peer; trying again");
+        match called.unwrap_or_else(|_| Err("no answer in time".to_owned())) {
+            // Not cut short by `stop`: the link ends with it by itself, and tells the mesh.
+            Ok((member, outgoing, incoming)) => {
+                link::run(member, outgoing, incoming, events.clone(), stop.child_token()).await;
+            }
+            Err(error) if !std::mem::replace(&mut reported, true) => {
+                // Once for each outage.
+                tracing::warn!(%peer, address, error, "cannot reach a peer; trying again");
+            }
+            Err(_) => {}
         }
         if started.elapsed() > STEADY {
             (pause, reported) = (FIRST_PAUSE, false);
@@ -56,15 +66,13 @@ pub(super) async fn keep(
     }
 }
 
-/// One link, to its end.
+/// Opens a link, up to the hellos.
 async fn call(
     address: &str,
     peer: &str,
     identity: &Identity,
     connect: &Connect,
-    events: &mpsc::Sender<LinkEvent>,
-    stop: &CancellationToken,
-) -> Result<(), String> {
+) -> Result<(Member, Outgoing, Streaming<wire::LinkMessage>), String> {
     let channel: Channel = connect(address).await?;
     let mut client = PeerClient::new(channel).max_decoding_message_size(MAX_MESSAGE);
     let (outgoing, messages) = link::outgoing(identity.hello(), Arc::clone(&identity.room));
@@ -74,6 +82,5 @@ async fn call(
     if *member.id != *peer {
         return Err(format!("the node there is {}", member.id));
     }
-    link::run(member, outgoing, incoming, events.clone(), stop.child_token()).await;
-    Ok(())
+    Ok((member, outgoing, incoming))
 }

@@ -9,11 +9,9 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use realtime_discovery::Snapshot;
 use realtime_mesh::{Inbound, LinkId, Member, Mesh};
-use realtime_proto::NodePrefix;
-use realtime_proto::generated::discovery;
 use realtime_proto::generated::peer as wire;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::item::Kind;
@@ -22,33 +20,25 @@ use wire::response::Kind as Answer;
 use super::calls::{Answers, Call, Calls, Recipients};
 use super::inbox::{MeshInbox, ToMesh};
 use super::link::{LinkEvent, Outgoing};
-use super::{Connect, Figures, Identity, answer, dial};
+use super::members::Dialed;
+use super::{Connect, Figures, Identity, answer};
 use crate::shard::inbox::Delivery;
 use crate::{Receipt, Shards};
 
 /// How often links tell what they have received, and figures are copied for readers.
 const TICK: Duration = Duration::from_millis(100);
+/// How often a link carries something, be it nothing: four in the time after which a silent peer is given up.
+const BEAT: Duration = Duration::from_secs(1);
 /// How long a publish waits before the shards are asked again for room.
 const ROOM_PAUSE: Duration = Duration::from_millis(1);
 /// Publishes handed to a shard at once.
 const BATCH: usize = 4096;
-/// Incarnations remembered that another has replaced: they get no link any more. A few restarts' worth.
-const RETIRED: usize = 1024;
 
 /// A link that is up.
 #[derive(Debug)]
 struct Line {
     outgoing: Outgoing,
     stop: CancellationToken,
-}
-
-/// A peer that this node calls.
-#[derive(Debug)]
-struct Dialed {
-    address: String,
-    incarnation: Arc<str>,
-    /// Ends when dropped.
-    _stop: tokio_util::sync::DropGuard,
 }
 
 /// An application with a subscriber here, by its slot.
@@ -77,12 +67,16 @@ pub(super) struct Driver {
 #[derive(Default)]
 pub(super) struct State {
     lines: HashMap<LinkId, Line>,
-    dialed: HashMap<Arc<str>, Dialed>,
-    /// Addresses of members, to see which of them have moved.
-    incarnations: HashMap<Arc<str>, Arc<str>>,
-    retired: VecDeque<Arc<str>>,
+    pub(super) dialed: HashMap<Arc<str>, Dialed>,
+    /// The process of each member, as discovery named it last.
+    pub(super) incarnations: HashMap<Arc<str>, Arc<str>>,
+    /// Processes that others have replaced.
+    pub(super) retired: VecDeque<Arc<str>>,
     apps: HashMap<u32, LocalApp>,
     calls: Calls,
+    /// Who waits until the peers have everything.
+    settling: Vec<oneshot::Sender<()>>,
+    next_beat: Option<Instant>,
     /// Publishes of peers that found no room in a shard's inbox: nothing more is taken from links meanwhile.
     undelivered: VecDeque<(Delivery, Option<(LinkId, u64)>)>,
     work: Vec<ToMesh>,
@@ -150,6 +144,8 @@ impl Driver {
         let older = self.mesh.links().find(|(_, node)| node.id == member.id).map(|(link, _)| link);
         tracing::info!(peer = %member.id, "linked with a peer");
         let link = self.mesh.connected(member);
+        // Before the peer hears that its interest is known here: from then on it goes by that.
+        self.inbox.set_has_peers(true);
         if let Some(older) = older {
             self.forget(older);
         }
@@ -160,6 +156,9 @@ impl Driver {
     fn link_down(&mut self, link: LinkId) {
         self.mesh.disconnected(link);
         self.forget(link);
+        // Who is no member is called no more.
+        let (mesh, dialed) = (&self.mesh, &mut self.state.dialed);
+        dialed.retain(|id, _| mesh.status().any(|peer| peer.id == *id));
     }
 
     /// The link's stream ends, and what was asked over it has no answer.
@@ -273,14 +272,10 @@ impl Driver {
                     self.mesh.subscribed(shard, ticket, &app.id, topic.as_bytes());
                 }
                 ToMesh::Unsubscribed { slot, topic } => self.unsubscribed(slot, &topic),
-                ToMesh::Publish(delivery) => {
-                    if let Some(publish) = self.outbound(&delivery, 0) {
-                        self.mesh.publish(&publish, |_| {});
-                        self.state.figures.published += 1;
-                    }
-                }
+                ToMesh::Publish(delivery) => self.publish(&delivery, 0, |_| {}),
                 ToMesh::PublishWithReceipt(delivery, caller) => self.publish_with_receipt(&delivery, caller),
                 ToMesh::Call(call, caller) => self.call(call, caller),
+                ToMesh::Settle(caller) => self.state.settling.push(caller),
             }
         }
         self.state.work = work;
@@ -310,13 +305,22 @@ impl Driver {
         })
     }
 
+    /// Queues a publish for the peers that want it; `queued` is told their links.
+    fn publish(&mut self, delivery: &Delivery, receipt: u64, mut queued: impl FnMut(LinkId)) {
+        if let Some(publish) = self.outbound(delivery, receipt) {
+            let Figures { published, replicated, .. } = &mut self.state.figures;
+            *published += 1;
+            self.mesh.publish(&publish, |link| {
+                *replicated += 1;
+                queued(link);
+            });
+        }
+    }
+
     fn publish_with_receipt(&mut self, delivery: &Delivery, caller: oneshot::Sender<Answers>) {
         let number = self.state.calls.number();
         let mut links = Vec::new();
-        if let Some(publish) = self.outbound(delivery, number) {
-            self.mesh.publish(&publish, |link| links.push(link));
-            self.state.figures.published += 1;
-        }
+        self.publish(delivery, number, |link| links.push(link));
         let open = self.mesh.links().filter(|(link, _)| links.contains(link));
         let open = open.map(|(link, node)| (link, Arc::clone(&node.id))).collect();
         // Members that could not be asked may have subscribers.
@@ -364,71 +368,27 @@ impl Driver {
         }
     }
 
-    /// Takes over what discovery says: who is a member, whom to call, who has been replaced.
-    fn take_members(&mut self) {
-        let snapshot = self.snapshots.borrow_and_update().clone();
-        let Some(snapshot) = snapshot else { return };
-        let own = &self.identity.id;
-        let others: Vec<(Member, &discovery::Member)> = snapshot
-            .members
-            .values()
-            .filter(|member| *member.node_id != **own && !member.peer.is_empty())
-            .filter_map(|member| Some((known(member)?, member)))
-            .collect();
-        for (member, _) in &others {
-            self.retire_before(member);
+    /// Lets every peer hear that this node is there. A link whose queue is full has something to carry.
+    fn beat(&mut self) {
+        let now = Instant::now();
+        if self.state.next_beat.is_some_and(|at| now < at) {
+            return;
         }
-        self.dial(&others);
-        self.mesh.set_members(others.into_iter().map(|(member, _)| member));
-        self.inbox.set_has_peers(self.mesh.status().next().is_some());
-    }
-
-    /// Remembers the process that the member has replaced.
-    fn retire_before(&mut self, member: &Member) {
-        let known = self.state.incarnations.insert(Arc::clone(&member.id), Arc::clone(&member.incarnation));
-        if let Some(before) = known.filter(|before| *before != member.incarnation) {
-            if self.state.retired.len() == RETIRED {
-                self.state.retired.pop_front();
-            }
-            self.state.retired.push_back(before);
-        }
-    }
-
-    /// The node with the smaller id calls.
-    fn dial(&mut self, others: &[(Member, &discovery::Member)]) {
-        let linked: Vec<Arc<str>> = self.mesh.links().map(|(_, node)| Arc::clone(&node.id)).collect();
-        // A peer that discovery has dropped is called no more; a link to it lives as long as it does.
-        self.state
-            .dialed
-            .retain(|id, _| linked.contains(id) || others.iter().any(|(member, _)| member.id == *id));
-        for (member, found) in others.iter().filter(|(member, _)| member.id > self.identity.id) {
-            let same =
-                |dialed: &Dialed| dialed.address == found.peer && dialed.incarnation == member.incarnation;
-            if self.state.dialed.get(&member.id).is_some_and(same) {
-                continue;
-            }
-            let stop = self.stop.child_token();
-            let task = dial::keep(
-                found.peer.clone(),
-                Arc::clone(&member.id),
-                Arc::clone(&self.identity),
-                Arc::clone(&self.connect),
-                self.events_in.clone(),
-                stop.clone(),
-            );
-            self.tasks.spawn(task);
-            let dialed = Dialed {
-                address: found.peer.clone(),
-                incarnation: Arc::clone(&member.incarnation),
-                _stop: stop.drop_guard(),
-            };
-            self.state.dialed.insert(Arc::clone(&member.id), dialed);
-        }
+        self.state.next_beat = Some(now + BEAT);
+        let rooms = self.state.lines.values().filter_map(|line| line.outgoing.room());
+        rooms.for_each(|room| room.send(wire::LinkMessage::default()));
     }
 
     fn tick(&mut self) {
         self.mesh.report_received();
         self.state.calls.sweep();
+        self.beat();
+        if self.mesh.pending() == 0 {
+            for caller in self.state.settling.drain(..) {
+                // Who has given up waiting needs no answer.
+                let _ = caller.send(());
+            }
+        }
         let status: Vec<_> = self.mesh.status().collect();
         self.inbox.set_has_peers(!status.is_empty());
         let losses = self.mesh.losses();
@@ -444,14 +404,4 @@ impl Driver {
         };
         self.figures.send_if_modified(|last| std::mem::replace(last, figures) != figures);
     }
-}
-
-/// The member as the mesh names it; one without a prefix has not registered.
-fn known(member: &discovery::Member) -> Option<Member> {
-    let prefix = NodePrefix::parse(&member.connection_id_prefix)?;
-    Some(Member {
-        id: member.node_id.as_str().into(),
-        incarnation: member.incarnation.as_str().into(),
-        prefix,
-    })
 }

@@ -1,6 +1,6 @@
-//! What shards and services hand to the mesh. Publishes are bounded by count: beyond it they are dropped and counted,
-//! for no client waits for another node. What subscribers came and went is never dropped: it is as much as there are
-//! topics.
+//! What shards and services hand to the mesh, bounded by count. Publishes beyond it are dropped and counted, for no
+//! client waits for another node; calls beyond it are refused. That subscribers came and went is never dropped: a
+//! shard keeps it while there is no room, and reads nothing from its clients meanwhile.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -28,13 +28,33 @@ pub(crate) enum ToMesh {
     PublishWithReceipt(Delivery, oneshot::Sender<Answers>),
     /// For one peer or all.
     Call(Call, oneshot::Sender<Answers>),
+    /// Answered once the peers have everything that was handed over before.
+    Settle(oneshot::Sender<()>),
+}
+
+impl ToMesh {
+    fn is_publish(&self) -> bool {
+        matches!(self, Self::Publish(_) | Self::PublishWithReceipt(..))
+    }
+
+    /// Whether it may be turned away.
+    fn is_droppable(&self) -> bool {
+        self.is_publish() || matches!(self, Self::Call(..))
+    }
+
+    fn is_change(&self) -> bool {
+        matches!(self, Self::Subscribed { .. } | Self::Unsubscribed { .. })
+    }
 }
 
 /// The queue; the mesh takes everything at once.
 #[derive(Debug, Default)]
 pub(crate) struct MeshInbox {
     queue: Mutex<Vec<ToMesh>>,
-    publishes: AtomicUsize,
+    /// Publishes and calls in it.
+    droppable: AtomicUsize,
+    /// Changes of the subscribers in it.
+    changes: AtomicUsize,
     dropped: AtomicU64,
     /// Whether there is anybody to send publishes to.
     has_peers: AtomicBool,
@@ -45,21 +65,29 @@ impl MeshInbox {
     /// Whether publishes can have receivers elsewhere.
     #[inline]
     pub(crate) fn has_peers(&self) -> bool {
-        self.has_peers.load(Ordering::Relaxed)
+        self.has_peers.load(Ordering::Acquire)
     }
 
     pub(super) fn set_has_peers(&self, has_peers: bool) {
-        self.has_peers.store(has_peers, Ordering::Relaxed);
+        self.has_peers.store(has_peers, Ordering::Release);
     }
 
-    /// Queues and wakes; leaves the batch empty.
+    /// Whether a shard may hand over what came and went.
+    pub(crate) fn has_room(&self) -> bool {
+        self.changes.load(Ordering::Acquire) < CAPACITY
+    }
+
+    /// Queues and wakes; leaves the batch empty. Whoever waits for an answer to what is dropped is told at once.
     pub(crate) fn push(&self, batch: &mut Vec<ToMesh>) {
-        let publishes = batch.iter().filter(|work| matches!(work, ToMesh::Publish(_))).count();
-        if self.publishes.fetch_add(publishes, Ordering::AcqRel) + publishes > CAPACITY {
-            self.publishes.fetch_sub(publishes, Ordering::AcqRel);
+        let droppable = batch.iter().filter(|work| work.is_droppable()).count();
+        if self.droppable.fetch_add(droppable, Ordering::AcqRel) + droppable > CAPACITY {
+            self.droppable.fetch_sub(droppable, Ordering::AcqRel);
+            let publishes = batch.iter().filter(|work| work.is_publish()).count();
             self.dropped.fetch_add(publishes as u64, Ordering::Relaxed);
-            batch.retain(|work| !matches!(work, ToMesh::Publish(_)));
+            batch.retain(|work| !work.is_droppable());
         }
+        let changes = batch.iter().filter(|work| work.is_change()).count();
+        self.changes.fetch_add(changes, Ordering::AcqRel);
         self.queue.lock().append(batch);
         self.filled.notify_one();
     }
@@ -82,7 +110,8 @@ impl MeshInbox {
     /// Swaps the queue with an empty one.
     pub(super) fn take(&self, into: &mut Vec<ToMesh>) {
         std::mem::swap(&mut *self.queue.lock(), into);
-        let publishes = into.iter().filter(|work| matches!(work, ToMesh::Publish(_))).count();
-        self.publishes.fetch_sub(publishes, Ordering::AcqRel);
+        let count = |which: fn(&ToMesh) -> bool| into.iter().filter(|work| which(work)).count();
+        self.droppable.fetch_sub(count(ToMesh::is_droppable), Ordering::AcqRel);
+        self.changes.fetch_sub(count(ToMesh::is_change), Ordering::AcqRel);
     }
 }

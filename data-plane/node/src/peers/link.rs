@@ -19,6 +19,9 @@ use wire::item::Kind;
 const OUTGOING: usize = 2;
 /// A peer says hello at once.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
+/// A peer says something every second; one that has not for so long is given up, less than 5 s after it went. The
+/// time counts only while this side is ready to read.
+const SILENCE: Duration = Duration::from_secs(4);
 
 /// What links tell the mesh.
 #[derive(Debug)]
@@ -95,17 +98,18 @@ pub(super) async fn run(
     let Ok(Some(link)) = place.await else { return };
     let reason = loop {
         let message = tokio::select! {
-            message = incoming.message() => message,
+            message = timeout(SILENCE, incoming.message()) => message,
             () = stop.cancelled() => break "replaced or stopping".to_owned(),
         };
         match message {
-            Ok(Some(message)) => {
+            Ok(Ok(Some(message))) => {
                 if events.send(LinkEvent::Message(link, message)).await.is_err() {
                     return;
                 }
             }
-            Ok(None) => break "closed by the peer".to_owned(),
-            Err(status) => break status.message().to_owned(),
+            Ok(Ok(None)) => break "closed by the peer".to_owned(),
+            Ok(Err(status)) => break status.message().to_owned(),
+            Err(_) => break "the peer is silent".to_owned(),
         }
     };
     tracing::info!(%peer, reason, "the link to a peer has ended");

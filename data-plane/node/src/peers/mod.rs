@@ -11,6 +11,7 @@ mod dial;
 mod driver;
 mod inbox;
 mod link;
+mod members;
 mod service;
 
 use std::fmt;
@@ -22,7 +23,8 @@ use realtime_discovery::Snapshot;
 use realtime_mesh::{InterestKey, Losses, Mesh, MeshLimits};
 use realtime_proto::NodePrefix;
 use realtime_proto::generated::peer as wire;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
@@ -30,12 +32,15 @@ use tonic::transport::Channel;
 use crate::Shards;
 use driver::Driver;
 
+use cluster::MeshHandle;
 pub use cluster::{Cluster, ClusterReceipt};
 pub(crate) use inbox::{MeshInbox, ToMesh};
 pub use service::PeerService;
 
 /// Messages of all links that may wait for the mesh: a few for each, at most 256 KiB each.
 const EVENTS: usize = 64;
+/// A healthy peer has it within a tenth of a second; a node that stops waits no longer for one that is not.
+const SETTLE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Opens a channel to a peer's address; the error says why not.
 pub type Connect = Arc<dyn Fn(&str) -> BoxFuture<'static, Result<Channel, String>> + Send + Sync>;
@@ -100,6 +105,8 @@ pub struct Figures {
     pub unlinked: u64,
     /// Publishes that were looked up for peers.
     pub published: u64,
+    /// Publishes queued for peers, once for each of them.
+    pub replicated: u64,
     /// Publishes that peers have sent.
     pub received: u64,
     /// Messages sent over links: batches.
@@ -173,7 +180,8 @@ impl Peers {
     /// What is asked of the whole cluster.
     #[must_use]
     pub fn cluster(&self) -> Cluster {
-        Cluster::new(Arc::clone(&self.shards), Some(Arc::clone(&self.inbox)))
+        let mesh = MeshHandle { inbox: Arc::clone(&self.inbox), figures: self.figures() };
+        Cluster::new(Arc::clone(&self.shards), Some(mesh))
     }
 
     /// The mesh's figures; a tenth of a second old at most.
@@ -186,11 +194,17 @@ impl Peers {
     pub async fn linked(&self, within: Duration) -> bool {
         let mut figures = self.figures.clone();
         let all = figures.wait_for(|figures| figures.settled && figures.unlinked == 0);
-        tokio::time::timeout(within, all).await.is_ok_and(|all| all.is_ok())
+        timeout(within, all).await.is_ok_and(|all| all.is_ok())
     }
 
-    /// Closes every link and waits until nothing of the mesh is left.
+    /// Waits until the peers have what is for them, two seconds at most, closes every link and waits until nothing
+    /// of the mesh is left.
     pub async fn stop(self) {
+        let (settled, settling) = oneshot::channel();
+        self.inbox.push_one(ToMesh::Settle(settled));
+        if timeout(SETTLE_WITHIN, settling).await.is_err() {
+            tracing::warn!("stopping although peers do not have everything that is for them");
+        }
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;

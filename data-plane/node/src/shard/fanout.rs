@@ -133,15 +133,17 @@ impl Hub {
         }
     }
 
-    /// Whether another shard has not taken the last batch.
+    /// Whether another shard, or the mesh, has not taken the last batch.
     pub(super) fn is_stalled(&self) -> bool {
-        self.outboxes.iter().any(|outbox| !outbox.is_empty())
+        !self.interest.outbox.is_empty() || self.outboxes.iter().any(|outbox| !outbox.is_empty())
     }
 
-    /// One batch and one wake for each other shard, and for the mesh. A batch that finds no room in a shard stays, and
-    /// this shard stalls.
+    /// One batch and one wake for each other shard, and for the mesh. A batch that finds no room stays, and this shard
+    /// stalls.
     fn send_outboxes(&mut self) {
-        if let Some(mesh) = self.shared.mesh.as_ref().filter(|_| !self.interest.outbox.is_empty()) {
+        if !self.interest.outbox.is_empty()
+            && let Some(mesh) = self.shared.mesh.as_ref().filter(|mesh| mesh.has_room())
+        {
             mesh.push(&mut self.interest.outbox);
         }
         for (outbox, inbox) in self.outboxes.iter_mut().zip(&self.shared.inboxes) {

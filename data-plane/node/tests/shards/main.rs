@@ -2,6 +2,7 @@
 
 mod mesh;
 mod node;
+mod peer;
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use realtime_mesh::InterestKey;
 use realtime_proto::generated::discovery::Member;
 use realtime_proto::{AppId, ErrorCode, NodePrefix, PatternSet, PermissionCase};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -18,22 +18,24 @@ use tonic::transport::{Endpoint, Server};
 
 use crate::node::{Client, DEADLINE, Node};
 
-struct Peer {
-    node: Node,
-    peers: Peers,
-    cluster: Cluster,
-    serving: JoinHandle<()>,
+pub(crate) struct Peer {
+    pub(crate) node: Node,
+    pub(crate) peers: Peers,
+    pub(crate) cluster: Cluster,
+    _serving: Serving,
 }
 
-impl Drop for Peer {
+struct Serving(JoinHandle<()>);
+
+impl Drop for Serving {
     fn drop(&mut self) {
-        self.serving.abort();
+        self.0.abort();
     }
 }
 
 /// The nodes, and what discovery tells them.
-struct Mesh {
-    nodes: Vec<Peer>,
+pub(crate) struct Mesh {
+    pub(crate) nodes: Vec<Peer>,
     members: watch::Sender<Option<Arc<Snapshot>>>,
 }
 
@@ -42,7 +44,7 @@ fn name(n: usize) -> String {
 }
 
 impl Mesh {
-    async fn start(count: usize) -> Self {
+    pub(crate) async fn start(count: usize) -> Self {
         let (members, _) = watch::channel(None);
         let mut mesh = Self { nodes: Vec::new(), members };
         for _ in 0..count {
@@ -83,11 +85,21 @@ impl Mesh {
             peer: address,
             ..Member::default()
         };
-        let mut all = self.members.borrow().as_ref().map(|s| s.members.clone()).unwrap_or_default();
+        let mut all = self.members();
         all.insert(id, member);
         self.tell(all);
         let cluster = peers.cluster();
-        self.nodes.push(Peer { node, peers, cluster, serving });
+        self.nodes.push(Peer { node, peers, cluster, _serving: Serving(serving) });
+    }
+
+    /// What discovery says.
+    fn members(&self) -> HashMap<String, Member> {
+        self.members.borrow().as_ref().map(|snapshot| snapshot.members.clone()).unwrap_or_default()
+    }
+
+    /// Where a node's peers call it.
+    pub(crate) fn address(&self, node: usize) -> String {
+        self.members()[&name(node)].peer.clone()
     }
 
     fn tell(&self, members: HashMap<String, Member>) {
@@ -103,7 +115,7 @@ impl Mesh {
         }
     }
 
-    async fn figures(&self, peer: &Peer, condition: impl Fn(&Figures) -> bool) {
+    pub(crate) async fn figures(&self, peer: &Peer, condition: impl Fn(&Figures) -> bool) {
         let mut figures = peer.peers.figures();
         let reached = tokio::time::timeout(DEADLINE, figures.wait_for(|figures| condition(figures))).await;
         reached.expect("figures in time").expect("a running mesh");
@@ -113,7 +125,7 @@ impl Mesh {
         self.nodes[node].node.client(subject)
     }
 
-    fn app(&self) -> AppId {
+    pub(crate) fn app(&self) -> AppId {
         self.nodes[0].node.publication("t", "1").app
     }
 }
@@ -229,7 +241,7 @@ async fn a_node_that_is_gone_is_named_and_what_it_misses_is_counted_until_discov
     let partial =
         from.cluster.disconnect(&app, Target::Subject("near".into())).await.expect_err("a partial answer");
     assert_eq!((partial.code, partial.partial), (ErrorCode::Partial, Some((vec![name(2)], 1))));
-    let mut members = mesh.members.borrow().as_ref().expect("members").members.clone();
+    let mut members = mesh.members();
     members.remove(&name(2));
     mesh.tell(members);
     mesh.figures(from, |figures| figures.unlinked == 0).await;
@@ -250,4 +262,41 @@ async fn a_node_that_joins_knows_what_the_others_want_and_they_what_it_wants() {
     assert_eq!(new.json()["data"]["payload"][0], "from the new one");
     publish(&mut old, "t", json!(["from the old one"]));
     assert_eq!(new.json()["data"]["payload"][0], "from the old one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_with_another_address_is_called_there_and_the_link_to_the_old_one_ends() {
+    let mesh = Mesh::start(2).await;
+    let mut subscriber = mesh.client(1, "s");
+    subscriber.subscribe("t");
+    let from = &mesh.nodes[0];
+    let (right, mut members) = (mesh.address(1), mesh.members());
+    // Taken, and nobody listens.
+    let nobody = TcpSocket::new_v4().expect("a socket");
+    nobody.bind("127.0.0.1:0".parse().expect("an address")).expect("bind");
+    members.get_mut(&name(1)).expect("a member").peer = nobody.local_addr().expect("an address").to_string();
+    mesh.tell(members.clone());
+    mesh.figures(from, |figures| figures.unlinked == 1).await;
+    members.get_mut(&name(1)).expect("a member").peer = right;
+    mesh.tell(members);
+    mesh.figures(from, |figures| figures.linked == 1).await;
+    from.cluster.publish(from.node.publication("t", "1")).expect("published");
+    assert_eq!(subscriber.json()["data"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_hands_over_what_it_has_taken() {
+    const MESSAGES: usize = 20_000;
+    let mut mesh = Mesh::start(2).await;
+    let mut subscriber = mesh.client(1, "s");
+    subscriber.subscribe("t");
+    let Peer { node, peers, cluster, _serving } = mesh.nodes.remove(0);
+    for n in 0..MESSAGES {
+        cluster.publish(node.publication("t", &n.to_string())).expect("published");
+    }
+    let reader = std::thread::spawn(move || {
+        (0..MESSAGES).for_each(|n| assert_eq!(subscriber.json()["data"], n));
+    });
+    peers.stop().await;
+    reader.join().expect("every message");
 }

@@ -112,15 +112,14 @@ impl App {
 
     /// Starts to accept on every port.
     fn serve(&mut self) {
-        let pubsub =
-            PubSubService::new(Cluster::alone(Arc::clone(&self.node.shards)), Arc::clone(&self.gate));
+        let cluster = Cluster::alone(Arc::clone(&self.node.shards));
+        let pubsub = PubSubService::new(cluster.clone(), Arc::clone(&self.gate));
         let door = self.front_door(pubsub.clone());
         let grpc_port = GrpcPort::new(self.tls.as_ref().map(PublicTls::grpc));
         if let Some(listener) = self.listeners.admin.take() {
             let grpc = self.listeners.grpc.is_some().then(|| grpc_port.connections());
-            let served = admin_listener(&self.node, &door, grpc, &self.gate, self.tls.clone())
-                .serve(listener, self.tasks.stopping());
-            self.tasks.spawn("admin listener", served);
+            let admin = admin_listener(&self.node, cluster, &door, grpc, &self.gate, self.tls.clone());
+            self.tasks.spawn("admin listener", admin.serve(listener, self.tasks.stopping()));
         }
         if let Some(listener) = self.listeners.public.take() {
             self.tasks.spawn("front door", door.serve(listener, self.tasks.stopping()));
@@ -244,6 +243,7 @@ fn exit_at_once(signal: &str) {
 /// Ready means: has a configuration and is not draining.
 fn admin_listener(
     node: &Node,
+    cluster: Cluster,
     door: &FrontDoor,
     grpc: Option<GrpcConnections>,
     gate: &Arc<Gate>,
@@ -255,21 +255,24 @@ fn admin_listener(
         (true, true) => Err("draining"),
         (true, false) => Ok(()),
     };
-    let (shards, gate, http) = (Arc::clone(&node.shards), Arc::clone(gate), door.http_connections());
+    let (gate, http) = (Arc::clone(gate), door.http_connections());
     let (in_force, draining) = (node.in_force.clone(), node.draining.clone());
     let text = move || {
         let gauges = Gauges {
-            sessions: shards.open_sessions(),
+            sessions: cluster.shards().open_sessions(),
             http_connections: http.open() as u64,
             revision: in_force.borrow().as_ref().map_or(0, |snapshot| snapshot.revision),
             draining: *draining.borrow(),
             tls: tls.as_ref().map(PublicTls::gauges),
         };
-        let mut counters = shards.counters();
+        let mut counters = cluster.shards().counters();
         counters.extend(metrics::gate_counters(&gate.stats()));
         counters.extend(http.counters());
         counters.extend(grpc.iter().flat_map(GrpcConnections::counters));
-        metrics::render(&gauges, &counters) + &metrics::render_key_sets(&gate.jwks().stats())
+        let (mesh, key_sets) = (cluster.figures(), gate.jwks().stats());
+        metrics::render(&gauges, &counters)
+            + &metrics::render_mesh(&mesh)
+            + &metrics::render_key_sets(&key_sets)
     };
     AdminListener::new(ready, text)
 }
