@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use realtime_data_plane::grpc_port::GrpcConnections;
-use realtime_data_plane::{GrpcPort, GrpcPortLimits, PubSubService};
+use realtime_data_plane::{Cluster, GrpcPort, GrpcPortLimits, PubSubService};
 use realtime_proto::generated::pubsub::ListTopicsRequest;
 use realtime_proto::generated::pubsub::pub_sub_client::PubSubClient;
 use realtime_proto::generated::pubsub::pub_sub_server::PubSubServer;
@@ -46,7 +46,8 @@ impl Port {
         let connections = port.connections();
         let (incoming, accepting) = port.accept(listener);
         let (stop, stopped) = oneshot::channel();
-        let service = PubSubServer::new(PubSubService::new(node.shards.clone(), node.gate.clone()));
+        let cluster = Cluster::alone(node.shards.clone());
+        let service = PubSubServer::new(PubSubService::new(cluster, node.gate.clone()));
         let served = Server::builder().add_service(service).serve_with_incoming_shutdown(incoming, async {
             let _ = stopped.await;
         });
