@@ -87,35 +87,35 @@ impl Session {
         loop {
             let status = self.connection.process_tls_records(&mut bytes[from..]);
             let UnbufferedStatus { mut discard, state } = status;
-            let goes_on = match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record?;
-                        plain(record.payload);
-                        discard += record.discard;
+            let looked = match state {
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+                    match traffic.next_record() {
+                        None => break Ok(true),
+                        Some(Ok(record)) => {
+                            plain(record.payload);
+                            discard += record.discard;
+                        }
+                        Some(Err(error)) => break Err(error),
                     }
-                    true
-                }
+                },
                 Ok(ConnectionState::EncodeTlsData(data)) => {
                     append(&mut self.unsent, data);
-                    true
+                    Ok(true)
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
                     data.done();
-                    true
+                    Ok(true)
                 }
                 Ok(ConnectionState::PeerClosed) => {
                     self.client_is_done = true;
-                    true
+                    Ok(true)
                 }
                 // Early data is never accepted; further states can only come with another release of the library.
-                Ok(_) => false,
-                Err(error) => {
-                    self.fail(&mut bytes[from + discard..]);
-                    return Err(error);
-                }
+                Ok(_) => Ok(false),
+                Err(error) => Err(error),
             };
             from += discard;
+            let goes_on = looked.inspect_err(|_| self.fail(&mut bytes[from..]))?;
             if !goes_on {
                 break;
             }

@@ -222,6 +222,27 @@ fn a_broken_record_ends_the_connection_and_the_client_is_told() {
     assert!(session.unsent().is_empty());
 }
 
+/// However far a read has been opened when the error comes.
+#[test]
+fn what_came_before_a_broken_record_is_opened_and_the_client_is_told_all_the_same() {
+    let (mut client, mut session) = shaken(4096, |_| {});
+    let mut bytes = Vec::new();
+    for plain in [b"first ", b"second", b"broken"] {
+        client.writer().write_all(plain).unwrap();
+        bytes.extend(from_client(&mut client));
+    }
+    *bytes.last_mut().unwrap() ^= 1;
+    let mut opened = Opened::default();
+    assert!(opened.receive(&mut session, &bytes).is_err());
+    assert_eq!(opened.0, b"first second");
+    assert!(session.partial().is_empty(), "nothing waits for more");
+    let alert = take_unsent(&mut session);
+    client.read_tls(&mut alert.as_slice()).unwrap();
+    let told = client.process_new_packets().unwrap_err();
+    assert_eq!(told, Error::AlertReceived(rustls::AlertDescription::BadRecordMac));
+    assert!(session.seal(b"x", &mut [0; SEALED_BYTES]).is_none());
+}
+
 #[test]
 fn a_client_may_change_its_keys_and_ask_for_ours_but_not_without_end() {
     let (mut client, mut session) = shaken(4096, |_| {});
