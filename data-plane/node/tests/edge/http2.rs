@@ -166,6 +166,7 @@ impl Frames {
     const SETTINGS: u8 = 4;
     const HEADERS: u8 = 1;
     const RST_STREAM: u8 = 3;
+    const PING: u8 = 6;
     const GOAWAY: u8 = 7;
     const CONTINUATION: u8 = 9;
 
@@ -274,5 +275,41 @@ async fn a_request_names_its_host_once() {
         assert!(frames.send(Frames::HEADERS, 5, stream, &head).await);
         let answer = within(frames.expect(Frames::HEADERS)).await.unwrap();
         assert_eq!(answer[0], status, "stream {stream}");
+    }
+}
+
+/// One header that comes in frames of 16 KiB, as clients send it: 431 up to about 112 KiB, and the connection goes on.
+#[tokio::test]
+async fn a_head_in_more_frames_than_clients_need_ends_the_connection() {
+    let node = Node::start(setup(0)).await;
+    // Literal without indexing, name and value not compressed; the value's length (RFC 7541, 5.1) has three bytes.
+    let head = |value: usize| {
+        let rest = value - 127;
+        let length = [0x7f, 0x80 | (rest & 127) as u8, 0x80 | (rest >> 7 & 127) as u8, (rest >> 14) as u8];
+        [HEAD, b"\x00\x01a", &length, &vec![b'x'; value]].concat()
+    };
+    for (kib, refused) in [(63, true), (100, true), (200, false)] {
+        let mut frames = Frames::connect(&node).await;
+        let head = head(kib * 1024);
+        let mut parts = head.chunks(16 * 1024).peekable();
+        // END_STREAM; the last frame has END_HEADERS.
+        let (mut kind, mut flags) = (Frames::HEADERS, 1);
+        while let Some(part) = parts.next() {
+            flags |= if parts.peek().is_none() { 4 } else { 0 };
+            if !frames.send(kind, flags, 1, part).await {
+                break;
+            }
+            (kind, flags) = (Frames::CONTINUATION, 0);
+        }
+        if refused {
+            let answer = within(frames.expect(Frames::HEADERS)).await.unwrap();
+            // A literal for `:status`, which the static table has at 8; the value is Huffman's for 431.
+            assert_eq!(answer[..5], [0x48, 0x83, 0x69, 0x90, 0xff], "{kib} KiB");
+            assert!(frames.send(Frames::PING, 0, 0, b"goes on!").await);
+            assert_eq!(within(frames.expect(Frames::PING)).await.unwrap(), b"goes on!");
+        } else {
+            // ENHANCE_YOUR_CALM, unless the end of the connection overtakes it.
+            assert!(matches!(within(frames.goaway()).await, Some(0xb) | None), "{kib} KiB");
+        }
     }
 }
