@@ -22,7 +22,6 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -36,9 +35,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_BODY_BYTES: usize = 256 * 1024;
 /// The answer's head: cookies and policies of a few KiB are usual.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// Fetches at one time, over all sets: each may hold a descriptor, and a thread that resolves a name.
-const CONCURRENT_FETCHES: usize = 64;
-
 /// Where documents come from.
 #[async_trait]
 pub(super) trait Fetch: fmt::Debug + Send + Sync {
@@ -104,12 +100,11 @@ pub(super) struct HttpFetcher {
     insecure: bool,
     /// Made with the first use: only servers with key sets read the system's certificates.
     tls: OnceLock<TlsConnector>,
-    slots: Semaphore,
 }
 
 impl HttpFetcher {
     pub(super) fn new(insecure: bool) -> Self {
-        Self { insecure, tls: OnceLock::new(), slots: Semaphore::new(CONCURRENT_FETCHES) }
+        Self { insecure, tls: OnceLock::new() }
     }
 
     async fn get(&self, uri: &str) -> Result<Fetched, FetchError> {
@@ -155,8 +150,6 @@ async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
 #[async_trait]
 impl Fetch for HttpFetcher {
     async fn fetch(&self, uri: &str) -> Result<Fetched, FetchError> {
-        // Never closed; a fetch without a slot would only be one too many.
-        let _slot = self.slots.acquire().await;
         timeout(FETCH_TIMEOUT, self.get(uri)).await.unwrap_or(Err(FetchError::Timeout))
     }
 }
@@ -169,6 +162,8 @@ impl fmt::Debug for HttpFetcher {
 
 const NOT_PUBLIC: &str =
     "it is not at a public address; the server's --allow-insecure-jwks allows others too";
+
+const BAD_PORT: &str = "its port must be a number from 1 to 65535";
 
 /// A URL taken apart.
 pub(super) struct Target {
@@ -194,7 +189,16 @@ impl Target {
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
         let authority = authority.ok_or("must have a host, and no user or password")?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let port = match authority.as_str().strip_prefix(authority.host()).unwrap_or_default() {
+            "" => {
+                if tls {
+                    443
+                } else {
+                    80
+                }
+            }
+            port => port[1..].parse().ok().filter(|port| *port > 0).ok_or(BAD_PORT)?,
+        };
         if !insecure && host.parse().is_ok_and(|literal| !is_public(literal)) {
             return Err(NOT_PUBLIC);
         }
@@ -306,6 +310,11 @@ mod tests {
             "/keys",
             "ftp://id.example/",
             "https://",
+            "https://id.example:0/keys",
+            "https://id.example:65536/",
+            "https://id.example:/",
+            "https://id.example:x/",
+            "https://[2606:4700::1]:0/",
             "https://user@id.example/",
             "https://user:pw@id.example/",
             "http://id.example/",

@@ -9,9 +9,11 @@ mod document;
 mod fetch;
 mod missing;
 mod remote;
+mod slots;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -28,7 +30,9 @@ pub use stats::JwksStats;
 use crate::keys::Keys;
 use fetch::{Fetch, HttpFetcher, Target};
 use remote::RemoteSet;
+use slots::Slots;
 use stats::Counters;
+use waiting::WaitingRoom;
 
 /// The process's key sets. Cheap to clone; all clones are the same cache.
 #[derive(Clone)]
@@ -45,6 +49,8 @@ struct Shared {
     /// By URL. Holds no set alive.
     sets: Mutex<HashMap<Box<str>, Weak<RemoteSet>>>,
     counters: Arc<Counters>,
+    slots: Slots,
+    waiting: WaitingRoom,
 }
 
 impl JwksCache {
@@ -64,7 +70,8 @@ impl JwksCache {
 
     fn with_fetcher(fetcher: Arc<dyn Fetch>, insecure: bool) -> Self {
         let (sets, counters) = (Mutex::default(), Arc::default());
-        Self { shared: Some(Arc::new(Shared { fetcher, insecure, sets, counters })) }
+        let (slots, waiting) = (Slots::new(), WaitingRoom::new());
+        Self { shared: Some(Arc::new(Shared { fetcher, insecure, sets, counters, slots, waiting })) }
     }
 
     /// The set behind a URL: the one that exists, or a new one. `None`: offline.

@@ -2,7 +2,7 @@
 //! does not do.
 //!
 //! Invariants: one fetch at a time; at least [`DEMAND_INTERVAL`] between the starts of two that callers ask for;
-//! a failed fetch changes no key; every wait is bounded in time and number.
+//! a failed fetch changes no key; every wait of a caller is bounded in time and number.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use realtime_proto::app::Algorithm;
 use realtime_proto::ids::random;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -21,7 +21,9 @@ use super::Shared;
 use super::document::KeySet;
 use super::fetch::{FETCH_TIMEOUT, FetchError, Fetched, Target};
 use super::missing::Missing;
+use super::slots::Pace;
 use super::stats::JwksStats;
+use super::waiting::Waiting;
 use crate::keys::{Keys, KeysError, VerifyingKey};
 
 /// Between two fetches that tokens cause (protocol.md 5).
@@ -36,11 +38,8 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// An endpoint that is back is noticed within a minute; with the first token that needs it, within
 /// [`DEMAND_INTERVAL`].
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
-/// Callers that wait for one set: half of the connections that a front door holds, so that an application whose
-/// endpoint is slow leaves room for others.
-pub(super) const MAX_WAITING: usize = 8192;
-/// A second more than [`FETCH_TIMEOUT`]: a fetch ends before; where very many sets are fetched at once, it may begin
-/// later.
+/// A second more than [`FETCH_TIMEOUT`]: a fetch that has a slot at once ends before. Where it has to wait for one,
+/// its callers may be gone when it ends; it goes on, and serves the next ones.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(6);
 const _: () = assert!(WAIT_TIMEOUT.as_secs() > FETCH_TIMEOUT.as_secs());
 
@@ -60,7 +59,7 @@ struct Inner {
     status: watch::Sender<Status>,
     /// A caller needs a fetch.
     demand: Notify,
-    waiting: Semaphore,
+    waiting: Waiting,
     missing: Mutex<Missing>,
 }
 
@@ -72,7 +71,7 @@ struct Status {
     generation: u64,
     /// When `keys` were fetched.
     fetched_at: Instant,
-    /// When the latest fetch began.
+    /// When the latest fetch that has had its slot began.
     started_at: Instant,
     under_way: bool,
     /// Whether the latest fetch that ended failed.
@@ -108,7 +107,7 @@ impl RemoteSet {
             cache,
             status: watch::Sender::new(status),
             demand: Notify::new(),
-            waiting: Semaphore::new(MAX_WAITING),
+            waiting: Waiting::default(),
             missing: Mutex::default(),
         };
         Self { inner: Arc::new(inner), task: OnceLock::new() }
@@ -192,7 +191,7 @@ impl Inner {
         algorithm: Algorithm,
         kid: Option<&str>,
     ) -> Result<Arc<[VerifyingKey]>, KeysError> {
-        let Ok(_place) = self.waiting.try_acquire() else {
+        let Some(_place) = self.cache.waiting.enter(&self.waiting) else {
             self.cache.counters.crowded();
             return Err(KeysError::Crowded);
         };
@@ -213,9 +212,9 @@ impl Inner {
 
     /// The task: fetches at once, then whenever the set is due or a caller needs it.
     async fn keep_fresh(self: Arc<Self>) {
-        let mut failures = 0;
+        let (mut failures, mut pace) = (0, Pace::default());
         loop {
-            let wait = match self.fetch().await {
+            let wait = match self.fetch(&mut pace).await {
                 Ok(max_age) => {
                     failures = 0;
                     let (shortest, longest) = REFRESH_WITHIN;
@@ -243,20 +242,21 @@ impl Inner {
         }
     }
 
-    /// One fetch and what follows from it. Success: the endpoint's `max-age`.
-    async fn fetch(&self) -> Result<Option<Duration>, ()> {
-        self.status.send_if_modified(|status| {
-            status.started_at = Instant::now();
-            status.under_way = true;
-            // Nobody waits for a beginning.
-            false
-        });
+    /// One fetch and what follows from it. Success: the endpoint's `max-age`. Waiting for the slot is no part of it:
+    /// neither of its time-out, nor of the pause until the next one.
+    async fn fetch(&self, pace: &mut Pace) -> Result<Option<Duration>, ()> {
+        self.begin(|status| status.under_way = true);
+        let slot = self.cache.slots.take(*pace).await;
+        let started_at = Instant::now();
+        self.begin(|status| status.started_at = started_at);
         let fetched = self
             .cache
             .fetcher
             .fetch(&self.uri)
             .await
             .and_then(|Fetched { body, max_age }| Ok((KeySet::parse(&body)?, max_age)));
+        drop(slot);
+        *pace = Pace::of(started_at.elapsed(), fetched.is_err());
         self.cache.counters.fetched(fetched.as_ref().err());
         match fetched {
             Ok((keys, max_age)) => {
@@ -268,6 +268,14 @@ impl Inner {
                 Err(())
             }
         }
+    }
+
+    /// Notes something of a fetch's beginning, for which nobody waits.
+    fn begin(&self, note: impl FnOnce(&mut Status)) {
+        self.status.send_if_modified(|status| {
+            note(status);
+            false
+        });
     }
 
     fn succeeded(&self, keys: KeySet) {

@@ -8,11 +8,14 @@ use parking_lot::Mutex;
 use realtime_proto::app::Algorithm;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::{Instant, advance, sleep};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, advance, sleep, timeout};
 
-use super::fetch::{Fetch, FetchError, Fetched};
+use super::fetch::{FETCH_TIMEOUT, Fetch, FetchError, Fetched};
 use super::missing::MISSING_FOR;
-use super::remote::{DEMAND_INTERVAL, MAX_WAITING, REFRESH_INTERVAL};
+use super::remote::{DEMAND_INTERVAL, REFRESH_INTERVAL};
+use super::slots::{CONCURRENT_FETCHES, SLOW_FETCHES};
+use super::waiting::MAX_WAITING;
 use super::{JwksCache, KeySet};
 use crate::keys::{Keys, KeysError};
 
@@ -27,6 +30,8 @@ struct Endpoint {
     max_age: Mutex<Option<Duration>>,
     asked: Mutex<Vec<(String, Instant)>>,
     open: watch::Sender<bool>,
+    /// URLs with this in their name are not answered.
+    held: watch::Sender<String>,
 }
 
 impl Endpoint {
@@ -36,6 +41,7 @@ impl Endpoint {
             max_age: Mutex::default(),
             asked: Mutex::default(),
             open: watch::Sender::new(true),
+            held: watch::Sender::new("nobody".to_owned()),
         };
         endpoint.has(kids);
         Arc::new(endpoint)
@@ -47,6 +53,15 @@ impl Endpoint {
 
     fn fails(&self) {
         *self.keys.lock() = None;
+    }
+
+    fn hold(&self, name: &str) {
+        self.held.send_replace(name.to_owned());
+    }
+
+    /// Requests that wait for their answer.
+    fn held(&self) -> usize {
+        self.held.receiver_count()
     }
 
     fn asked(&self) -> usize {
@@ -66,6 +81,11 @@ impl Fetch for Endpoint {
         self.asked.lock().push((uri.to_owned(), Instant::now()));
         // The sender is this value's own.
         let _ = self.open.subscribe().wait_for(|open| *open).await;
+        let mut held = self.held.subscribe();
+        let answered = held.wait_for(|name| !uri.contains(name.as_str()));
+        if timeout(FETCH_TIMEOUT, answered).await.is_err() {
+            return Err(FetchError::Timeout);
+        }
         let keys = self.keys.lock().clone().ok_or(FetchError::Timeout)?;
         Ok(Fetched { body: json!({"keys": keys}).to_string().into(), max_age: *self.max_age.lock() })
     }
@@ -82,6 +102,12 @@ fn open(endpoint: &Arc<Endpoint>) -> (JwksCache, Arc<dyn Keys>) {
     (cache, keys)
 }
 
+/// So many callers at once.
+fn wait(keys: &Arc<dyn Keys>, callers: usize) -> Vec<JoinHandle<Result<usize, KeysError>>> {
+    let callers = std::iter::repeat_n(keys, callers).map(Arc::clone);
+    callers.map(|keys| tokio::spawn(async move { find(&keys, "a").await })).collect()
+}
+
 /// How many keys a token with this id meets.
 async fn find(keys: &Arc<dyn Keys>, kid: &str) -> Result<usize, KeysError> {
     keys.find(Algorithm::EdDSA, Some(kid)).await.map(|found| found.len())
@@ -94,12 +120,7 @@ async fn a_set_is_fetched_with_the_first_token_and_for_all_that_wait() {
     sleep(SECOND).await;
     assert_eq!(endpoint.asked(), 0, "compiling fetches nothing");
     endpoint.open.send_replace(false);
-    let waiting: Vec<_> = (0..100)
-        .map(|_| {
-            let keys = Arc::clone(&keys);
-            tokio::spawn(async move { find(&keys, "a").await })
-        })
-        .collect();
+    let waiting = wait(&keys, 100);
     sleep(SECOND).await;
     endpoint.open.send_replace(true);
     for caller in waiting {
@@ -256,12 +277,8 @@ async fn waiting_is_bounded_in_number_and_time() {
     let endpoint = Endpoint::new(&["a"]);
     endpoint.open.send_replace(false);
     let (cache, keys) = open(&endpoint);
-    let waiting: Vec<_> = (0..MAX_WAITING)
-        .map(|_| {
-            let keys = Arc::clone(&keys);
-            tokio::spawn(async move { find(&keys, "a").await })
-        })
-        .collect();
+    // As many as are left.
+    let waiting = wait(&keys, MAX_WAITING / 2);
     sleep(SECOND).await;
     assert_eq!(find(&keys, "a").await, Err(KeysError::Crowded));
     assert_eq!(cache.stats().crowded, 1);
@@ -271,6 +288,63 @@ async fn waiting_is_bounded_in_number_and_time() {
     }
     assert!(start.elapsed() <= 6 * SECOND, "{:?}", start.elapsed());
     assert_eq!(find(&keys, "a").await, Err(KeysError::NotFetched), "the places are free again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_of_slow_sets_leave_places_for_those_of_others() {
+    let endpoint = Endpoint::new(&["a"]);
+    endpoint.hold("slow");
+    let cache = JwksCache::with_fetcher(Arc::clone(&endpoint) as Arc<dyn Fetch>, false);
+    let set = |name: &str| cache.open(&format!("https://{name}.example/")).unwrap();
+    let slow: Vec<_> = (0..4).map(|n| set(&format!("slow{n}"))).collect();
+    let waiting: Vec<_> = slow.iter().flat_map(|keys| wait(keys, MAX_WAITING)).collect();
+    sleep(SECOND).await;
+    assert!(cache.stats().crowded > 3 * MAX_WAITING as u64);
+    assert_eq!(find(&slow[0], "a").await, Err(KeysError::Crowded));
+    // Another set waits for its first fetch and for an unknown key, and has what it needs.
+    let other = set("other");
+    for caller in wait(&other, MAX_WAITING / 32) {
+        assert_eq!(caller.await.unwrap(), Ok(1));
+    }
+    for caller in waiting {
+        assert!(caller.await.unwrap().is_err());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_sets_wait_for_each_other_and_others_for_none_of_them() {
+    let endpoint = Endpoint::new(&["a"]);
+    endpoint.hold("slow");
+    let cache = JwksCache::with_fetcher(Arc::clone(&endpoint) as Arc<dyn Fetch>, false);
+    let set = |name: &str| cache.open(&format!("https://{name}.example/")).unwrap();
+    let slow: Vec<_> = (0..2 * CONCURRENT_FETCHES).map(|n| set(&format!("slow{n}"))).collect();
+    let waiting: Vec<_> = slow.iter().flat_map(|keys| wait(keys, 1)).collect();
+    sleep(SECOND).await;
+    // While they are new, nobody knows: a set has to wait until some have failed, and is not said to fail for it.
+    assert_eq!(endpoint.asked(), CONCURRENT_FETCHES);
+    let early = set("early");
+    let start = Instant::now();
+    assert_eq!(find(&early, "a").await, Err(KeysError::NotFetched), "its callers wait in vain");
+    assert!(start.elapsed() <= 6 * SECOND);
+    sleep(2 * FETCH_TIMEOUT).await;
+    assert_eq!(find(&early, "a").await, Ok(1));
+    assert_eq!(cache.stats().failures.iter().map(|(_, count)| count).sum::<u64>() + 1, cache.stats().fetches);
+    for caller in waiting {
+        assert!(caller.await.unwrap().is_err());
+    }
+    // Known as slow they have their lane, however many they are, and another set is fetched at once.
+    sleep(3 * FETCH_TIMEOUT).await;
+    for n in 0..20 {
+        assert!(endpoint.held() <= SLOW_FETCHES, "{}", endpoint.held());
+        let (start, other) = (Instant::now(), set(&format!("other{n}")));
+        assert_eq!(find(&other, "a").await, Ok(1));
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        sleep(SECOND).await;
+    }
+    // One that is quick again leaves the lane.
+    endpoint.hold("nobody");
+    sleep(200 * SECOND).await;
+    assert_eq!(cache.stats().failing, 0);
 }
 
 #[tokio::test(start_paused = true)]

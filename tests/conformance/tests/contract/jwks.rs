@@ -1,12 +1,16 @@
 //! 5: keys from a JWKS endpoint; 4: 503 while a set was never fetched.
 
 use futures_util::future::join_all;
+use realtime_proto::generated::admin::{GetAppRequest, PatchAppRequest};
 use realtime_testkit::key_endpoint::QUERY_SECRET;
 use realtime_testkit::{
     Algorithm, Answer, KeyEndpoint, RawSocket, Request, Response, Server, Signer, TestApp, eventually,
     unix_now,
 };
 use serde_json::{Value, json};
+use tonic::Code;
+
+use crate::grpc_client::{Grpc, answer, call};
 
 /// A server that may fetch from this machine.
 async fn server() -> Server {
@@ -261,7 +265,14 @@ async fn without_the_flag_only_public_addresses_are_asked() {
     let server = Server::start().await;
     // What the URL itself shows is told to whoever writes it.
     let plain = KeyEndpoint::start(Answer::keys(&[signer.jwk(None)])).await;
-    for uri in [plain.url(), "https://169.254.169.254/keys".into(), "https://[::ffff:127.0.0.1]/".into()] {
+    let refused = [
+        "https://169.254.169.254/keys",
+        "https://[::ffff:127.0.0.1]/",
+        "https://id.example:0/keys",
+        "https://id.example:65536/keys",
+        &plain.url(),
+    ];
+    for uri in refused {
         let mut key = plain.key_config();
         key["jwksUri"] = json!(uri);
         let document =
@@ -322,4 +333,37 @@ async fn applications_with_one_url_share_a_set_and_the_last_one_ends_it() {
     })
     .await;
     opens(&second, &signer.sign(&claims())).await;
+}
+
+/// 7: the gRPC services take the tokens of the HTTP API.
+#[tokio::test]
+async fn a_token_of_the_key_set_manages_its_application_over_grpc() {
+    let signer = Signer::generate(Algorithm::ES256);
+    let endpoint = KeyEndpoint::start(Answer::unavailable()).await;
+    let server = server().await;
+    let (app, mut apps) = (app(&server, &endpoint).await, Grpc::connect(&server).await.apps);
+    let token = |signer: &Signer, permission| {
+        let claims = json!({"aud": "realtime", "permissions": [permission], "exp": unix_now() + 60});
+        signer.sign_with_kid("current", &claims)
+    };
+    let get = || GetAppRequest { app_id: app.id().into() };
+    let patch = |name: &str| {
+        let patch_json = json!({"name": name}).to_string().into();
+        PatchAppRequest { app_id: app.id().into(), patch_json, if_version: 0 }
+    };
+    let owner = token(&signer, crate::APPLICATION);
+    let refused = answer(apps.get(call(&owner, get()))).await.unwrap_err();
+    assert_eq!((refused.status, refused.code()), (Code::Unavailable, "unavailable"), "never fetched");
+    endpoint.answer(Answer::keys(&[signer.jwk(Some("current"))]));
+    eventually("the first key set", async || answer(apps.clone().get(call(&owner, get()))).await.ok()).await;
+    let patched = answer(apps.patch(call(&owner, patch("renamed")))).await.unwrap();
+    let got = answer(apps.get(call(&owner, get()))).await.unwrap();
+    let document: Value = serde_json::from_slice(&got.document_json).unwrap();
+    assert_eq!((&document["name"], got.version), (&json!("renamed"), patched.version));
+    let forged = token(&Signer::generate(Algorithm::ES256), crate::APPLICATION);
+    let refused = answer(apps.patch(call(&forged, patch("forged")))).await.unwrap_err();
+    assert_eq!((refused.status, refused.code()), (Code::Unauthenticated, "unauthenticated"));
+    let service = token(&signer, crate::PUBLISH);
+    let refused = answer(apps.patch(call(&service, patch("service")))).await.unwrap_err();
+    assert_eq!((refused.status, refused.code()), (Code::PermissionDenied, "permission_denied"));
 }
