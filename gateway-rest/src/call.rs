@@ -1,4 +1,4 @@
-//! A call on one application, in the order of checks that protocol.md 4 fixes: 404 app · 403 address · 401
+//! A call on one application, in the order of checks that docs/contract.md 4 fixes: 404 app · 403 address · 401
 //! when it is opened, 415 · 413 · 400 when its body is read, then 403 permission · 403 app disabled when the
 //! function asks for them. The body is not touched before the token is verified.
 

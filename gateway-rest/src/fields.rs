@@ -1,7 +1,7 @@
 //! Reading a small JSON object without a tree: the top-level fields stay raw text, so that a message is
 //! passed on byte for byte; the others are read one by one, so that an error can name its field.
 //!
-//! The rules are those of clients' frames (protocol.md 2.3): unknown keys are ignored, any key given twice
+//! The rules are those of clients' frames (docs/contract.md 2.3): unknown keys are ignored, any key given twice
 //! is an error, `null` for an optional field counts as absent.
 
 use std::borrow::Cow;

@@ -1,4 +1,4 @@
-//! The HTTP API (protocol.md 4): routes, the order of checks, problem details. It authenticates with
+//! The HTTP API (docs/contract.md 4): routes, the order of checks, problem details. It authenticates with
 //! `realtime-auth` and otherwise only translates between HTTP and the gRPC services, which it calls through
 //! their generated traits: in one process directly, elsewhere through any implementation that forwards.
 //!

@@ -1,4 +1,4 @@
-//! Source address lists (protocol.md 5), the walk past trusted proxies, and the PROXY protocol's header.
+//! Source address lists (docs/contract.md 5), the walk past trusted proxies, and the PROXY protocol's header.
 
 mod forwarded;
 mod proxy_header;

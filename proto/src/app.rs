@@ -1,4 +1,4 @@
-//! An application's configuration: the JSON document and the validated value (protocol.md 5).
+//! An application's configuration: the JSON document and the validated value (docs/contract.md 5).
 //!
 //! Never here: what needs more than the one document. Keys are parsed by `realtime-auth`; unique names,
 //! existing tiers and who may change what are the control plane's; whether a URL may be fetched is decided
@@ -47,7 +47,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A JWS algorithm (protocol.md 5).
+/// A JWS algorithm (docs/contract.md 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Algorithm {

@@ -1,4 +1,4 @@
-//! The coded table of reasons to close a WebSocket (protocol.md 2.6).
+//! The coded table of reasons to close a WebSocket (docs/contract.md 2.6).
 
 /// Why a connection is closed. The reason text goes into the close frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

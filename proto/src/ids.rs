@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// An application's id: 1–64 of `a-z 0-9 - _` (protocol.md 5). Cloning shares the text.
+/// An application's id: 1–64 of `a-z 0-9 - _` (docs/contract.md 5). Cloning shares the text.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct AppId(Arc<str>);
@@ -64,7 +64,7 @@ impl<'de> Deserialize<'de> for AppId {
     }
 }
 
-/// The first 8 hex digits of every connection id of one incarnation of a node (protocol.md 2.1).
+/// The first 8 hex digits of every connection id of one incarnation of a node (docs/contract.md 2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NodePrefix(pub [u8; 4]);
 

@@ -1,4 +1,4 @@
-//! Topic patterns with the semantics of the npm module `matcher` 6.1 (protocol.md 2.4).
+//! Topic patterns with the semantics of the npm module `matcher` 6.1 (docs/contract.md 2.4).
 //!
 //! Patterns are folded and split on `*` once, when a token is compiled; a match then looks for the parts
 //! from left to right, each at its first place. With `*` as the only wildcard this is exact and never goes

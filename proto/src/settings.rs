@@ -1,4 +1,4 @@
-//! The operator's settings: tiers, limits, proxies (protocol.md 6). Whether a tier is in use is the control
+//! The operator's settings: tiers, limits, proxies (docs/contract.md 6). Whether a tier is in use is the control
 //! plane's to know.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Topic names and the rules that follow from a name alone (protocol.md 2.3, 2.4).
+//! Topic names and the rules that follow from a name alone (docs/contract.md 2.3, 2.4).
 
 /// Every connection starts subscribed to it; a client may leave it.
 pub const MAIN: &str = "main";
@@ -40,7 +40,7 @@ pub fn is_valid_message_type(name: &str) -> bool {
 }
 
 /// Whether the text may be a token's subject: 1 to 250 bytes without control characters, and not
-/// `acks` or `errors`, whose private topics are the server's (protocol.md 2.1).
+/// `acks` or `errors`, whose private topics are the server's (docs/contract.md 2.1).
 #[must_use]
 pub fn is_valid_subject(subject: &str) -> bool {
     (1..=250).contains(&subject.len()) && !has_control(subject) && subject != "acks" && subject != "errors"

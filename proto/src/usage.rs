@@ -1,4 +1,4 @@
-//! What monthly quotas count (protocol.md 6), and what a call costs.
+//! What monthly quotas count (docs/contract.md 6), and what a call costs.
 //!
 //! Counts are sums that only grow within a month, kept apart by who counted. Of two reports of one counter the
 //! greater is the newer, so that merging needs no order and repeating counts nothing twice.

@@ -1,5 +1,5 @@
 //! Which changes of an application's configuration need more than `realtime:admin:manage:application`
-//! (protocol.md 4): a token that reads reports must not be able to take the application over.
+//! (docs/contract.md 4): a token that reads reports must not be able to take the application over.
 
 use realtime_auth::{Action, App, Caller, authorize};
 use realtime_proto::app::Forwarder;

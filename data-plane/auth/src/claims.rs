@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::refusal::Refusal;
 use crate::token::once;
 
-/// Seconds by which clocks may differ (protocol.md 5).
+/// Seconds by which clocks may differ (docs/contract.md 5).
 pub(crate) const LEEWAY_SECONDS: u64 = 5;
 
 /// Latest expiry that is remembered, the year 9999: later dates would overflow deadlines made of them.

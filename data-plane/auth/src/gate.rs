@@ -1,4 +1,4 @@
-//! The order of checks before a request's body is read (protocol.md 2.1 and 4).
+//! The order of checks before a request's body is read (docs/contract.md 2.1 and 4).
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::refusal::Refusal;
 
-/// Largest token (protocol.md 2.1).
+/// Largest token (docs/contract.md 2.1).
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// Media types of tokens that are access tokens (RFC 7519, 5.1 and RFC 9068, 2.1), lower case. Other explicit

@@ -1,4 +1,4 @@
-//! The admin listener: `/metrics`, `/livez`, `/readyz` (design.md 2). Knows nothing of the role that it speaks for:
+//! The admin listener: `/metrics`, `/livez`, `/readyz`. Knows nothing of the role that it speaks for:
 //! readiness and the metrics' text come from closures.
 //!
 //! Never here: authentication. The listener is for the operator's network, not for the public one.

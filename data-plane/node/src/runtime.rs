@@ -169,7 +169,7 @@ impl AppRuntime {
     }
 }
 
-/// Whether `used` leaves no room under a limit; 0 is no limit (protocol.md 6).
+/// Whether `used` leaves no room under a limit; 0 is no limit (docs/contract.md 6).
 pub(crate) fn is_reached(limit: u64, used: u64) -> bool {
     limit != 0 && used >= limit
 }

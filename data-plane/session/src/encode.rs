@@ -1,4 +1,4 @@
-//! The JSON texts that the server sends (protocol.md 2.2), each in one place. `out` is appended to.
+//! The JSON texts that the server sends (docs/contract.md 2.2), each in one place. `out` is appended to.
 //!
 //! Payloads, messages and nothing else are taken as JSON text that was validated before; every other text is
 //! escaped here.

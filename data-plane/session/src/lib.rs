@@ -1,4 +1,4 @@
-//! The client protocol as values: RFC 6455 framing, permessage-deflate, the frames of protocol.md 2 and
+//! The client protocol as values: RFC 6455 framing, permessage-deflate, the frames of docs/contract.md 2 and
 //! the session state machine. Bytes and the time come in as arguments, events and frames come out.
 //!
 //! Never here: sockets, threads, tokio, clocks, randomness, the topic index.

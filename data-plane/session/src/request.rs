@@ -1,4 +1,4 @@
-//! The frames that clients send (protocol.md 2.3): JSON text in, a request out. No tree is built: texts are
+//! The frames that clients send (docs/contract.md 2.3): JSON text in, a request out. No tree is built: texts are
 //! borrowed and the payload is checked to be JSON and kept as it was sent.
 
 use std::borrow::Cow;

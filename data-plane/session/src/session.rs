@@ -220,7 +220,7 @@ impl Refusal {
     }
 }
 
-/// What forbids the request, if anything does (protocol.md 2.2, 2.4).
+/// What forbids the request, if anything does (docs/contract.md 2.2, 2.4).
 fn refusal(policy: &Policy, permissions: &Permissions, request: &Request<'_>) -> Option<Refusal> {
     match request {
         Request::Subscribe { topic } if topic::is_private(topic) => Some(Refusal::PRIVATE_TOPIC),

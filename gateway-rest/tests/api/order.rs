@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::world::{ALL, APP, Call, World, token};
 
-/// In the order of protocol.md 4.
+/// In the order of docs/contract.md 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     UnknownApp,

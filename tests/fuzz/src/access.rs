@@ -71,7 +71,7 @@ pub fn token(data: &[u8]) {
     }
 }
 
-/// Lines: a topic, then patterns. The rules of protocol.md 2.4 that say something about every list.
+/// Lines: a topic, then patterns. The rules of docs/contract.md 2.4 that say something about every list.
 pub fn patterns(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let mut lines = text.split('\n');

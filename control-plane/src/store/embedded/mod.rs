@@ -40,7 +40,7 @@ const FORMAT: &str = "realtime-control-plane/1";
 /// Calls that wait for the writer; further callers wait for a place.
 const QUEUE: usize = 256;
 /// Holders of leases get this long to come back after a restart: nodes reconnect with a backoff of seconds,
-/// and design.md wants removals to wait 30 s after an outage of the control plane.
+/// and an outage of the control plane alone must not remove them.
 const RESTART_GRACE: Duration = Duration::from_secs(30);
 /// Enough for a node that was away for a while to get a delta; 16 MiB is 64 of the largest documents.
 const LOG_LIMITS: LogLimits = LogLimits { events: 4096, bytes: 16 * 1024 * 1024 };

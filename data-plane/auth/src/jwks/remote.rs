@@ -26,7 +26,7 @@ use super::stats::JwksStats;
 use super::waiting::Waiting;
 use crate::keys::{Keys, KeysError, VerifyingKey};
 
-/// Between two fetches that tokens cause (protocol.md 5).
+/// Between two fetches that tokens cause (docs/contract.md 5).
 pub(super) const DEMAND_INTERVAL: Duration = Duration::from_secs(10);
 /// Between two fetches otherwise, where the endpoint says nothing else: how long a key that was withdrawn may
 /// still verify.

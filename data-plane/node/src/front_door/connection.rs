@@ -32,7 +32,7 @@ use crate::places::Place;
 use crate::tls::Transport;
 use crate::{Arrival, Stream};
 
-/// Request line plus headers (protocol.md 2.1).
+/// Request line plus headers (docs/contract.md 2.1).
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Headers of a request: browsers behind proxies send about thirty.
 const MAX_HEADERS: usize = 100;

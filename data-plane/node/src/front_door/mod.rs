@@ -1,5 +1,5 @@
 //! The public listener: accepts connections, plain or TLS, speaks HTTP/1.1 and over TLS HTTP/2, opens WebSocket
-//! sessions (protocol.md 2.1) and hands their connections to the shards; everything else goes to an optional
+//! sessions (docs/contract.md 2.1) and hands their connections to the shards; everything else goes to an optional
 //! fallback, such as the gateway's router.
 //!
 //! Each connection has one task, tracked until it ends. A connection counts against the limit while it shakes hands

@@ -1,4 +1,4 @@
-//! The checks before a session opens, in the documented order (protocol.md 2.1).
+//! The checks before a session opens, in the documented order (docs/contract.md 2.1).
 //!
 //! Never here: sockets and answers; a check ends in a value.
 

@@ -1,6 +1,6 @@
 //! The gRPC service `realtime.pubsub.v1.PubSub` over the cluster: who calls, what is asked, then one call of the
-//! cluster. The order of checks is the HTTP API's (protocol.md 4): 404 app · 403 address · 401 · 413 · 400 · 403
-//! permission · 403 app disabled · 429 quota.
+//! cluster. The order of checks is the HTTP API's (docs/contract.md 4): 404 app · 403 address · 401 · 413 · 400 ·
+//! 403 permission · 403 app disabled · 429 quota.
 //!
 //! Never here: delivery, and the rules of topics and permissions (`realtime-proto`, `realtime-auth`).
 

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 /// Entries of a batch: what fits gRPC's message limit of 4 MiB with the default message limit, roughly.
 const MAX_BATCH: usize = 1000;
-/// Patterns of an unsubscribe (protocol.md 4).
+/// Patterns of an unsubscribe (docs/contract.md 4).
 const MAX_PATTERNS: usize = 50;
 /// An unsubscribe's texts: the HTTP API's body limit.
 const MAX_UNSUBSCRIBE_BYTES: usize = 16 * 1024;

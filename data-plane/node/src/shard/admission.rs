@@ -1,4 +1,4 @@
-//! How a connection becomes a session: the subject's connection limit (protocol.md 2.1), then the welcome.
+//! How a connection becomes a session: the subject's connection limit (docs/contract.md 2.1), then the welcome.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,7 +16,7 @@ use super::slab::Token;
 use crate::runtime::AppRuntime;
 use crate::shard::inbox::Adoption;
 
-/// How long the oldest connection of a subject has to answer the ping (protocol.md 2.1).
+/// How long the oldest connection of a subject has to answer the ping (docs/contract.md 2.1).
 const PROBE_MS: u64 = 2000;
 /// Connections of one subject that may wait for the answer; further ones are refused at once.
 const MAX_WAITING: usize = 4;

@@ -110,7 +110,7 @@ impl Lists for Slab<Connection> {
 mod tests {
     use super::*;
 
-    /// The budget is 512 B of user memory per idle connection (design.md 4.4); its identity, its subject and its
+    /// The budget is 512 B of user memory per idle connection; its identity, its subject and its
     /// list of subscriptions come on top.
     #[test]
     fn a_connection_is_small() {

@@ -1,5 +1,5 @@
 //! What the mesh is told of this shard's subscribers, and the welcomes that wait until the peers know of them: a
-//! welcome promises every publish that is accepted anywhere after it (protocol.md 2.2).
+//! welcome promises every publish that is accepted anywhere after it (docs/contract.md 2.2).
 //!
 //! A node without peers has no mesh: nothing is told and nothing waits.
 
@@ -13,7 +13,7 @@ use super::slab::Token;
 use crate::peers::ToMesh;
 use crate::runtime::AppRuntime;
 
-/// How long a welcome waits for the peers at most (protocol.md 2.2).
+/// How long a welcome waits for the peers at most (docs/contract.md 2.2).
 const WELCOME_WITHIN_MS: u64 = 250;
 
 /// A welcome that waits.

@@ -12,7 +12,7 @@ use super::poller::Transfer;
 use super::stream::{Scratch, Stream};
 
 /// A queue that passes this within a turn is written at once, so that a burst never closes a healthy reader
-/// (design.md 4.2).
+/// (ARCHITECTURE.md, "The hot path").
 const WRITE_EARLY_BYTES: u32 = 32 * 1024;
 /// Queues that keep their memory while free.
 const POOLED_QUEUES: usize = 4096;

@@ -1,4 +1,4 @@
-//! Every refusal of protocol.md 2.1, and what a client gets that passes.
+//! Every refusal of docs/contract.md 2.1, and what a client gets that passes.
 
 use realtime_auth::{GateConfig, issue};
 use realtime_proto::app::Algorithm;

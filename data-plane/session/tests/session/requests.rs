@@ -1,4 +1,4 @@
-//! The client's frames of protocol.md 2.3: what is taken, and that everything else closes with 1008.
+//! The client's frames of docs/contract.md 2.3: what is taken, and that everything else closes with 1008.
 
 use realtime_proto::CloseCode;
 use realtime_session::Event;

@@ -2,8 +2,8 @@
 //!
 //! The suite speaks to an echo server. Here a message that it wants echoed is a `publish` on `main` whose payload must
 //! come back byte for byte, to the sender and to an observer; and a frame that must fail the connection gives the close
-//! code of protocol.md 2.3, with nothing relayed after it. A binary message is a publish with `compress: true`, which
-//! comes back as a binary frame. Lengths are those of the whole frame, in both directions where the case is about
+//! code of docs/contract.md 2.3, with nothing relayed after it. A binary message is a publish with `compress:
+//! true`, which comes back as a binary frame. Lengths are those of the whole frame, in both directions where the case is about
 //! framing.
 //!
 //! What differs, and why:

@@ -1,5 +1,5 @@
-//! The contract of the platform, asked of a running server through its public interfaces. A module for each
-//! part of it; a test's name says the behaviour, and the comment above it the section where it has one.
+//! The contract of the platform (docs/contract.md), asked of a running server through its public interfaces. A
+//! module for each part of it; a test's name says the behaviour, and the comment above it the section where it has one.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 

@@ -253,7 +253,7 @@ const DIFFERENCES: [Group; 20] = [
         tokens: &[(PLAIN, r#"{"aud":["me",7]}"#)],
     },
     Group {
-        why: "the subject names a private topic (protocol.md 2.1)",
+        why: "the subject names a private topic (docs/contract.md 2.1)",
         taken: NOT_WE,
         policy: ANY,
         tokens: &[

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{base64, bytes, oracles};
 
-/// The longest message of the contract (protocol.md 2.3).
+/// The longest message of the contract (docs/contract.md 2.3).
 const LIMIT: u32 = 5_120;
 /// No message here is longer.
 const ROOMY: u32 = 1 << 20;

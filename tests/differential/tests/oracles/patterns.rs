@@ -1,4 +1,4 @@
-//! Permission patterns (protocol.md 2.4): `isMatch(topic, patterns)` of the npm module `matcher` 6.1, with
+//! Permission patterns (docs/contract.md 2.4): `isMatch(topic, patterns)` of the npm module `matcher` 6.1, with
 //! `{caseSensitive: true}` where the application's `permissionCase` is `"sensitive"`.
 
 use std::collections::BTreeSet;
