@@ -89,11 +89,16 @@ impl Port {
     }
 }
 
-async fn works(client: &mut PubSubClient<Channel>) {
+/// A call that is answered.
+fn call() -> Request<ListTopicsRequest> {
     let mut request = Request::new(ListTopicsRequest { app_id: "a".into(), ..Default::default() });
     let bearer = format!("Bearer {OPERATOR_TOKEN}").parse().unwrap();
     request.metadata_mut().insert("authorization", bearer);
-    assert!(within(client.list_topics(request)).await.is_ok());
+    request
+}
+
+async fn works(client: &mut PubSubClient<Channel>) {
+    assert!(within(client.list_topics(call())).await.is_ok());
 }
 
 #[tokio::test]
@@ -198,4 +203,20 @@ async fn a_stop_ends_those_who_have_not_spoken() {
     for client in silent {
         assert!(client.end().await.is_empty());
     }
+}
+
+#[tokio::test]
+async fn metadata_over_16_kib_is_refused_and_the_connection_goes_on() {
+    let port = Port::start(false, LIMITS).await;
+    let mut client = port.client().await;
+    let padded = |bytes: usize| {
+        let mut request = call();
+        request.metadata_mut().insert("x-padding", "p".repeat(bytes).parse().unwrap());
+        request
+    };
+    assert!(within(client.list_topics(padded(15 * 1024))).await.is_ok());
+    let refused = within(client.list_topics(padded(16 * 1024))).await.unwrap_err();
+    assert!(refused.message().contains("431"), "{refused:?}");
+    works(&mut client).await;
+    port.counted(CONNECTIONS, 1).await;
 }
