@@ -26,7 +26,7 @@ pub enum Violation {
     /// It confirms or acknowledges what was never sent.
     #[error("a confirmation of what was not sent")]
     Unsent,
-    /// An item without content, or a Hello after the first message.
+    /// A Hello after the first message.
     #[error("an item that has no place here")]
     Unexpected,
 }

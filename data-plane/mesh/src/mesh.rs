@@ -254,7 +254,9 @@ impl Mesh {
     pub fn receive(&mut self, id: LinkId, item: wire::Item) -> Result<Option<Inbound>, Violation> {
         let Some(link) = self.link_mut(id) else { return Ok(None) };
         match item.kind {
-            None | Some(Kind::Hello(_)) => return Err(Violation::Unexpected),
+            // Of a newer release, in whose cluster this node is until it is replaced, too.
+            None => {}
+            Some(Kind::Hello(_)) => return Err(Violation::Unexpected),
             Some(Kind::Publish(publish)) => {
                 link.count_received();
                 return Ok(Some(Inbound::Publish(publish)));

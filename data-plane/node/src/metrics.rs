@@ -119,7 +119,7 @@ pub const NODE_METRICS: &[Metric] = &[
     ),
     counter(
         "realtime_stalled_turns_total",
-        "Turns that read nothing because another shard's inbox was full.",
+        "Turns that read nothing because another shard's inbox, or the mesh's, was full.",
     ),
     counter(TLS_HANDSHAKES, "TLS handshakes on the public port that were completed."),
     counter(TLS_FAILURES, "TLS handshakes on the public port that failed, took too long or were no TLS."),

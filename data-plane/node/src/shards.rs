@@ -28,7 +28,7 @@ use crate::shard::counters::Published;
 use crate::shard::inbox::{Adoption, Command, Delivery, Inbox, Query};
 use crate::usage::UsageLedger;
 
-/// Seconds that a caller is told to wait when a shard's inbox is full: it empties in far less.
+/// Seconds that a caller is told to wait when an inbox is full: it empties in far less.
 const FULL_RETRY_SECONDS: u32 = 1;
 /// Connection ids have room for so many shards.
 const MAX_SHARDS: usize = 256;
@@ -168,10 +168,14 @@ impl Shards {
     /// Hands a publish to every shard, and to the mesh for the peers that want it. Order per caller is kept.
     ///
     /// # Errors
-    /// `app_not_found`, or `unavailable` when a shard's inbox is full: then nobody got it.
+    /// `app_not_found`, or `unavailable` when a shard's inbox, or the mesh's, is full: then nobody got it.
     pub fn publish(&self, publication: Publication) -> Result<(), ApiError> {
+        let mesh = self.shared.mesh.as_ref().filter(|mesh| mesh.has_peers());
+        if mesh.is_some_and(|mesh| !mesh.has_room()) {
+            return Err(full());
+        }
         let delivery = self.hand_out(&publication, |_| None)?;
-        if let Some(mesh) = self.shared.mesh.as_ref().filter(|mesh| mesh.has_peers()) {
+        if let Some(mesh) = mesh {
             mesh.push_one(ToMesh::Publish(delivery));
         }
         Ok(())
@@ -213,8 +217,7 @@ impl Shards {
         let app = app.ok_or_else(ApiError::no_such_app)?;
         let delivery = delivery(app.slot, publication);
         if !self.reserve(1) {
-            let why = "the node has more publishes queued than it can hold";
-            return Err(ApiError::new(ErrorCode::Unavailable, why).retry_after(FULL_RETRY_SECONDS));
+            return Err(full());
         }
         for (number, inbox) in self.shared.inboxes.iter().enumerate() {
             let delivery = delivery.clone();
@@ -455,7 +458,13 @@ fn run_or_abort(seat: Seat, number: u8, shared: Arc<NodeShared>) {
     std::process::abort();
 }
 
-fn stopped() -> ApiError {
+/// A queue that a publish must go through has no room; nobody got it.
+pub(crate) fn full() -> ApiError {
+    let why = "the node has more publishes queued than it can hold";
+    ApiError::new(ErrorCode::Unavailable, why).retry_after(FULL_RETRY_SECONDS)
+}
+
+pub(crate) fn stopped() -> ApiError {
     ApiError::new(ErrorCode::Unavailable, "the node is stopping")
 }
 

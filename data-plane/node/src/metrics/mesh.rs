@@ -42,7 +42,6 @@ pub fn render_mesh(figures: &Figures) -> String {
         ("queue_full", losses.queue_full),
         ("queued", losses.queued),
         ("in_flight", losses.in_flight),
-        ("overrun", figures.overrun),
     ];
     labelled(&mut text, &LOST, "reason", reasons);
     text
@@ -57,11 +56,11 @@ mod tests {
     #[test]
     fn every_metric_is_rendered_once_and_losses_have_their_reasons() {
         let losses = Losses { unreachable: 1, queue_full: 2, queued: 3, in_flight: 4 };
-        let text = render_mesh(&Figures { linked: 9, overrun: 5, losses, ..Figures::default() });
+        let text = render_mesh(&Figures { linked: 9, losses, ..Figures::default() });
         for metric in MESH_METRICS {
             assert_eq!(text.matches(&format!("# HELP {} ", metric.name)).count(), 1, "{}", metric.name);
         }
-        let reasons = ["unreachable", "queue_full", "queued", "in_flight", "overrun"];
+        let reasons = ["unreachable", "queue_full", "queued", "in_flight"];
         for (reason, lost) in reasons.into_iter().zip(1..) {
             let line = format!("realtime_mesh_lost_total{{reason=\"{reason}\"}} {lost}");
             assert!(text.lines().any(|l| l == line), "{line} in {text}");

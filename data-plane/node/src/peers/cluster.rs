@@ -14,12 +14,11 @@ use super::Figures;
 use super::calls::{Answers, Call, Recipients};
 use super::inbox::{MeshInbox, ToMesh};
 use crate::shard::admin::smallest;
+use crate::shards::{full, stopped};
 use crate::{ConnectionInfo, Publication, Receipt, Shards, Target};
 
 /// Seconds until a caller with a partial answer should ask again: a dead member is out within ten.
 const PARTIAL_RETRY_SECONDS: u32 = 10;
-/// The same where the mesh has no room: it empties in far less.
-const BUSY_RETRY_SECONDS: u32 = 1;
 
 /// The cluster, as services see it from one of its nodes; of a node without peers, that node.
 #[derive(Debug, Clone)]
@@ -81,11 +80,12 @@ impl Cluster {
     /// As [`Shards::publish`]. The publish is done even where a peer does not say what became of it: that peer does
     /// not count among the receipt's nodes.
     pub async fn publish_with_receipt(&self, publication: Publication) -> Result<ClusterReceipt, ApiError> {
+        self.check_room()?;
         let (delivery, local) = self.shards.publish_for_receipt(publication)?;
         let remote = self.ask(|caller| ToMesh::PublishWithReceipt(delivery, caller));
         let (local, remote) = tokio::join!(Shards::sum_receipts(local), remote);
         let mut receipt = ClusterReceipt { nodes: 1, sum: local? };
-        // What the mesh could not take is counted there.
+        // A mesh that has ended knows nothing; the publish is done, and a refusal would have it sent again.
         for answer in remote.unwrap_or_default().responses {
             let Answer::Receipt(wire::Receipt { matched, queued, dropped }) = answer else { continue };
             receipt.nodes += 1;
@@ -196,21 +196,26 @@ impl Cluster {
     }
 
     async fn call(&self, to: Recipients, app: &AppId, kind: Kind) -> Result<Answers, ApiError> {
+        self.check_room()?;
         let request = wire::Request { number: 0, app_id: app.to_string(), kind: Some(kind) };
         self.ask(|caller| ToMesh::Call(Call { to, request }, caller)).await
     }
 
     /// Puts one question to the mesh.
     async fn ask(&self, work: impl FnOnce(oneshot::Sender<Answers>) -> ToMesh) -> Result<Answers, ApiError> {
-        let Some(mesh) = self.mesh.as_ref().filter(|mesh| mesh.inbox.has_peers()) else {
-            return Ok(Answers::default());
-        };
+        let Some(inbox) = self.peers() else { return Ok(Answers::default()) };
         let (caller, answers) = oneshot::channel();
-        mesh.inbox.push_one(work(caller));
-        answers.await.map_err(|_| {
-            let why = "the node has more for other nodes than it can hand over, or is stopping";
-            ApiError::new(ErrorCode::Unavailable, why).retry_after(BUSY_RETRY_SECONDS)
-        })
+        inbox.push_one(work(caller));
+        answers.await.map_err(|_| stopped())
+    }
+
+    fn check_room(&self) -> Result<(), ApiError> {
+        if self.peers().is_none_or(MeshInbox::has_room) { Ok(()) } else { Err(full()) }
+    }
+
+    /// The mesh, if there is anybody in it.
+    fn peers(&self) -> Option<&MeshInbox> {
+        self.mesh.as_ref().map(|mesh| &*mesh.inbox).filter(|inbox| inbox.has_peers())
     }
 }
 

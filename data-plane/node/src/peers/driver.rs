@@ -395,7 +395,6 @@ impl Driver {
         let figures = Figures {
             settled: self.snapshots.borrow().is_some(),
             losses,
-            overrun: self.inbox.dropped(),
             linked: status.iter().filter(|peer| peer.linked).count() as u64,
             unlinked: status.iter().filter(|peer| peer.member && !peer.linked).count() as u64,
             queued_bytes: status.iter().map(|peer| peer.queued_bytes as u64).sum(),

@@ -1,9 +1,9 @@
-//! What shards and services hand to the mesh, bounded by count. Publishes beyond it are dropped and counted, for no
-//! client waits for another node; calls beyond it are refused. That subscribers came and went is never dropped: a
-//! shard keeps it while there is no room, and reads nothing from its clients meanwhile.
+//! What shards and services hand to the mesh, bounded by count. While it is full, shards keep what they have and read
+//! nothing from their clients, and services are refused. The mesh never waits for a peer with it, so that no client
+//! waits for another node.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use realtime_proto::AppId;
@@ -32,30 +32,11 @@ pub(crate) enum ToMesh {
     Settle(oneshot::Sender<()>),
 }
 
-impl ToMesh {
-    fn is_publish(&self) -> bool {
-        matches!(self, Self::Publish(_) | Self::PublishWithReceipt(..))
-    }
-
-    /// Whether it may be turned away.
-    fn is_droppable(&self) -> bool {
-        self.is_publish() || matches!(self, Self::Call(..))
-    }
-
-    fn is_change(&self) -> bool {
-        matches!(self, Self::Subscribed { .. } | Self::Unsubscribed { .. })
-    }
-}
-
 /// The queue; the mesh takes everything at once.
 #[derive(Debug, Default)]
 pub(crate) struct MeshInbox {
     queue: Mutex<Vec<ToMesh>>,
-    /// Publishes and calls in it.
-    droppable: AtomicUsize,
-    /// Changes of the subscribers in it.
-    changes: AtomicUsize,
-    dropped: AtomicU64,
+    waiting: AtomicUsize,
     /// Whether there is anybody to send publishes to.
     has_peers: AtomicBool,
     filled: Notify,
@@ -72,22 +53,14 @@ impl MeshInbox {
         self.has_peers.store(has_peers, Ordering::Release);
     }
 
-    /// Whether a shard may hand over what came and went.
+    /// Whether more may be pushed. Several who ask at once may exceed the bound together, by a batch each.
     pub(crate) fn has_room(&self) -> bool {
-        self.changes.load(Ordering::Acquire) < CAPACITY
+        self.waiting.load(Ordering::Acquire) < CAPACITY
     }
 
-    /// Queues and wakes; leaves the batch empty. Whoever waits for an answer to what is dropped is told at once.
+    /// Queues and wakes; leaves the batch empty.
     pub(crate) fn push(&self, batch: &mut Vec<ToMesh>) {
-        let droppable = batch.iter().filter(|work| work.is_droppable()).count();
-        if self.droppable.fetch_add(droppable, Ordering::AcqRel) + droppable > CAPACITY {
-            self.droppable.fetch_sub(droppable, Ordering::AcqRel);
-            let publishes = batch.iter().filter(|work| work.is_publish()).count();
-            self.dropped.fetch_add(publishes as u64, Ordering::Relaxed);
-            batch.retain(|work| !work.is_droppable());
-        }
-        let changes = batch.iter().filter(|work| work.is_change()).count();
-        self.changes.fetch_add(changes, Ordering::AcqRel);
+        self.waiting.fetch_add(batch.len(), Ordering::AcqRel);
         self.queue.lock().append(batch);
         self.filled.notify_one();
     }
@@ -95,11 +68,6 @@ impl MeshInbox {
     /// The same for one piece of work.
     pub(crate) fn push_one(&self, work: ToMesh) {
         self.push(&mut vec![work]);
-    }
-
-    /// Publishes dropped because the mesh did not keep up.
-    pub(super) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
     }
 
     /// Resolves when something may be queued.
@@ -110,8 +78,6 @@ impl MeshInbox {
     /// Swaps the queue with an empty one.
     pub(super) fn take(&self, into: &mut Vec<ToMesh>) {
         std::mem::swap(&mut *self.queue.lock(), into);
-        let count = |which: fn(&ToMesh) -> bool| into.iter().filter(|work| which(work)).count();
-        self.droppable.fetch_sub(count(ToMesh::is_droppable), Ordering::AcqRel);
-        self.changes.fetch_sub(count(ToMesh::is_change), Ordering::AcqRel);
+        self.waiting.fetch_sub(into.len(), Ordering::AcqRel);
     }
 }

@@ -45,6 +45,8 @@ impl Driver {
 
     /// Remembers the process that the member has replaced.
     fn retire_before(&mut self, member: &Member) {
+        // Replicas of the control plane may go back to an older state for a while.
+        self.state.retired.retain(|retired| *retired != member.incarnation);
         let known = self.state.incarnations.insert(Arc::clone(&member.id), Arc::clone(&member.incarnation));
         if let Some(before) = known.filter(|before| *before != member.incarnation) {
             if self.state.retired.len() == RETIRED {

@@ -115,8 +115,6 @@ pub struct Figures {
     pub queued_bytes: u64,
     /// Topics that this node has told its peers of.
     pub topics: u64,
-    /// Publishes dropped because the mesh did not keep up with the shards.
-    pub overrun: u64,
     /// Publishes lost on their way to peers.
     pub losses: Losses,
 }

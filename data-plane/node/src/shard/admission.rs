@@ -155,9 +155,9 @@ impl Hub {
         self.subjects.insert(index, &mut self.connections);
         let private = self.subject_came(index, app);
         let found = self.topics.find(app.slot, topic::MAIN);
-        self.add_subscription(index, app, topic::MAIN, found);
+        let main = self.add_subscription(index, app, topic::MAIN, found);
         self.cells.sessions_opened += 1;
-        let main = self.topics.find(app.slot, topic::MAIN).map_or(0, |main| self.topics.topic(main).ticket);
+        let main = main.map_or(0, |main| self.topics.topic(main).ticket);
         self.welcome_after(private.max(main), index, app, topic::MAIN);
         self.presence(index, app, Presence::Connected);
         self.schedule(index);

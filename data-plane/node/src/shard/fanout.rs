@@ -168,6 +168,7 @@ impl Hub {
                 break;
             }
         }
+        self.finish_drain();
     }
 
     /// Writes a connection's queue; `false` when that was its end.

@@ -284,29 +284,29 @@ impl Hub {
                 let why = "the connection has reached its limit of subscriptions";
                 return self.refuse(index, ErrorCode::SubscriptionLimit, why, None, Some(name));
             }
-            if !self.add_subscription(index, app, name, found) {
-                let why = "the application has reached its limit of topics";
-                return self.refuse(index, ErrorCode::TopicLimit, why, None, Some(name));
-            }
         }
-        let ticket = self.topics.find(app.slot, name).map_or(0, |number| self.topics.topic(number).ticket);
-        self.welcome_after(ticket, index, app, name);
+        let subscribed = if there { found } else { self.add_subscription(index, app, name, found) };
+        let Some(number) = subscribed else {
+            let why = "the application has reached its limit of topics";
+            return self.refuse(index, ErrorCode::TopicLimit, why, None, Some(name));
+        };
+        self.welcome_after(self.topics.topic(number).ticket, index, app, name);
     }
 
-    /// Enters a subscription that is not there yet; `false` when the tier allows no further topic.
+    /// Enters a subscription that is not there yet; the topic's number, `None` when the tier allows no further topic.
     pub(super) fn add_subscription(
         &mut self,
         index: u32,
         app: &AppRuntime,
         name: &str,
         found: Option<u32>,
-    ) -> bool {
+    ) -> Option<u32> {
         let number = match found {
             Some(number) => number,
             None => {
                 let name: Arc<str> = name.into();
                 if *name != *topic::MAIN && !app.usage.add_topic(&name, app.tier.max_topics) {
-                    return false;
+                    return None;
                 }
                 let ticket = self.topic_came(app, &name);
                 self.topics.create(app.slot, name, ticket)
@@ -316,7 +316,7 @@ impl Hub {
             connection.on_main |= name == topic::MAIN;
             self.topics.subscribe(index, &mut connection.subscriptions, number);
         }
-        true
+        Some(number)
     }
 
     fn unsubscribe(&mut self, index: u32, app: &AppRuntime, name: &str) {

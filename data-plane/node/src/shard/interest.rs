@@ -91,12 +91,12 @@ impl Hub {
     /// The connection is in its subject's list; the ticket that its first welcome waits for. Publishes on
     /// `priv/{connectionId}` find their node by the id: a connection without a subject of its own tells nothing.
     pub(super) fn subject_came(&mut self, index: u32, app: &AppRuntime) -> u64 {
-        let Some(connection) = self.connections.get(index).filter(|c| c.identity.subject.is_some()) else {
-            return 0;
-        };
         if self.shared.mesh.is_none() {
             return 0;
         }
+        let Some(connection) = self.connections.get(index).filter(|c| c.identity.subject.is_some()) else {
+            return 0;
+        };
         if self.subjects.older(index, &self.connections).is_some() {
             return self.interest.last_ticket();
         }
@@ -106,11 +106,14 @@ impl Hub {
 
     /// The connection has left its subject's list.
     pub(super) fn subject_left(&mut self, index: u32) {
+        if self.shared.mesh.is_none() {
+            return;
+        }
         let Some(connection) = self.connections.get(index).filter(|c| c.identity.subject.is_some()) else {
             return;
         };
         let (slot, subject) = (connection.slot, connection.subject.clone());
-        if self.shared.mesh.is_some() && self.subjects.newest(slot, &subject, &self.connections).is_none() {
+        if self.subjects.newest(slot, &subject, &self.connections).is_none() {
             self.interest.unsubscribed(slot, private(&subject));
         }
     }

@@ -158,9 +158,12 @@ impl Hub {
             self.turn.discard(output, stream, &mut self.cells);
             self.cells.unfinished(stream.unopened(), 0);
         }
-        if self.connections.len() == 0
-            && let Some(drain) = &mut self.drain
-        {
+    }
+
+    /// Tells who waits for a drain that nothing is left: no connection, and nothing that they said.
+    pub(super) fn finish_drain(&mut self) {
+        let done = self.connections.len() == 0 && !self.is_stalled();
+        if let Some(drain) = self.drain.as_mut().filter(|_| done) {
             drain.done.clear();
         }
     }

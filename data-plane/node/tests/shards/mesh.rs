@@ -43,6 +43,22 @@ fn name(n: usize) -> String {
     format!("node-{n}")
 }
 
+fn config(id: &str, prefix: NodePrefix) -> PeersConfig {
+    PeersConfig {
+        id: id.to_owned(),
+        incarnation: format!("{id} the first"),
+        prefix,
+        key: InterestKey::new([3; 16]),
+        connect: Arc::new(|address| {
+            let endpoint = Endpoint::from_shared(format!("http://{address}"));
+            Box::pin(async move {
+                let channel = endpoint.map_err(|e| e.to_string())?.connect().await;
+                channel.map_err(|e| e.to_string())
+            })
+        }),
+    }
+}
+
 impl Mesh {
     pub(crate) async fn start(count: usize) -> Self {
         let (members, _) = watch::channel(None);
@@ -60,19 +76,7 @@ impl Mesh {
         let address = listener.local_addr().expect("an address").to_string();
         let (id, prefix, port) = (name(self.nodes.len()), NodePrefix::generate(), MeshPort::default());
         let node = Node::with(ShardsConfig { threads: 2, mesh: Some(port.clone()) }, prefix);
-        let config = PeersConfig {
-            id: id.clone(),
-            incarnation: format!("{id} the first"),
-            prefix,
-            key: InterestKey::new([3; 16]),
-            connect: Arc::new(|address| {
-                let endpoint = Endpoint::from_shared(format!("http://{address}"));
-                Box::pin(async move {
-                    let channel = endpoint.map_err(|e| e.to_string())?.connect().await;
-                    channel.map_err(|e| e.to_string())
-                })
-            }),
-        };
+        let config = config(&id, prefix);
         let peers = Peers::start(config, port, node.shards.clone(), self.members.subscribe());
         let server = Server::builder().add_service(peers.service().into_server());
         let serving = tokio::spawn(async move {
@@ -299,4 +303,41 @@ async fn a_node_that_stops_hands_over_what_it_has_taken() {
     });
     peers.stop().await;
     reader.join().expect("every message");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_the_mesh_takes_nothing_from_reads_nothing_from_its_clients_until_it_does() {
+    // A subscription that comes and goes is two changes; the mesh's queue holds 65,536.
+    const TIMES: usize = 33_000;
+    let (prefix, port) = (NodePrefix::generate(), MeshPort::default());
+    let node = Node::with(ShardsConfig { threads: 1, mesh: Some(port.clone()) }, prefix);
+    let mut client = node.client("s");
+    let mut writer = client.writer();
+    let writing = std::thread::spawn(move || {
+        for _ in 0..TIMES {
+            writer.send(json!({"type": "subscribe", "data": {"topic": "t"}}));
+            writer.send(json!({"type": "unsubscribe", "data": {"topic": "t"}}));
+        }
+    });
+    let reading = std::thread::spawn(move || {
+        (0..TIMES).for_each(|_| assert_eq!(client.json()["messageType"], "welcome"));
+    });
+    node.eventually("a full queue", |node| node.counter("realtime_stalled_turns_total") > 0);
+    let (_members, snapshots) = watch::channel(Some(Arc::default()));
+    let peers = Peers::start(config("node", prefix), port, node.shards.clone(), snapshots);
+    writing.join().expect("everything is read");
+    reading.join().expect("every welcome");
+    peers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_discovery_calls_replaced_gets_no_link_unless_discovery_takes_it_back() {
+    let mesh = Mesh::start(2).await;
+    let (from, right) = (&mesh.nodes[0], mesh.members());
+    let mut other = right.clone();
+    other.get_mut(&name(1)).expect("a member").incarnation = "another".into();
+    mesh.tell(other);
+    mesh.figures(from, |figures| figures.unlinked == 1).await;
+    mesh.tell(right);
+    mesh.figures(from, |figures| figures.linked == 1).await;
 }

@@ -127,6 +127,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// The same connection, for another thread to write.
+    pub(crate) fn writer(&self) -> Self {
+        Self { stream: self.stream.try_clone().expect("a second handle"), buffer: Vec::new() }
+    }
+
     pub(crate) fn send(&mut self, frame: Value) {
         self.send_raw(0x81, frame.to_string().as_bytes());
     }
