@@ -293,7 +293,7 @@ mod tests {
                 client.flush().unwrap();
                 is_done.store(true, Ordering::Release);
             });
-            let mut buffer = vec![0; super::super::READ_BYTES];
+            let mut buffer = vec![0; super::super::BUFFER_BYTES];
             let (mut scratch, mut total) = (Scratch::default(), 0);
             loop {
                 match stream.read(&mut buffer, &mut scratch) {
