@@ -4,13 +4,16 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tonic::transport::server::Connected;
 
 use crate::places::Place;
 
 /// What every client begins with (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// For whoever begins with something else. A browser shows it, and a TLS client sees that no TLS is spoken here.
+const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 22\r\nConnection: close\r\n\r\n\
+    this port speaks gRPC\n";
 
 /// A connection that speaks HTTP/2. Holds its place among the port's connections to its end.
 pub struct GrpcStream<C> {
@@ -27,8 +30,8 @@ impl<C> GrpcStream<C> {
     }
 }
 
-/// Reads the preface, and not a byte more. Ends with the first byte that is none of it.
-pub(super) async fn after_preface<C: AsyncRead + Unpin>(mut connection: C) -> io::Result<C> {
+/// Reads the preface, and not a byte more. What does not begin with it is answered, and the connection ends.
+pub(super) async fn after_preface<C: AsyncRead + AsyncWrite + Unpin>(mut connection: C) -> io::Result<C> {
     let mut read = [0; PREFACE.len()];
     let mut filled = 0;
     while filled < PREFACE.len() {
@@ -37,10 +40,20 @@ pub(super) async fn after_preface<C: AsyncRead + Unpin>(mut connection: C) -> io
             more => filled += more,
         }
         if read[..filled] != PREFACE[..filled] {
+            turn_away(connection).await?;
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it does not speak HTTP/2"));
         }
     }
     Ok(connection)
+}
+
+/// Answers, and reads until the client hangs up: bytes left unread would reset the connection, and the answer with it.
+async fn turn_away<C: AsyncRead + AsyncWrite + Unpin>(mut connection: C) -> io::Result<()> {
+    connection.write_all(ANSWER).await?;
+    connection.shutdown().await?;
+    let mut sink = [0; 1024];
+    while connection.read(&mut sink).await? > 0 {}
+    Ok(())
 }
 
 /// gRPC services see of the peer what they see without this.

@@ -165,14 +165,18 @@ async fn handshake_and_preface_have_one_limit_in_time() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_2_is_hung_up_on_at_once() {
+async fn what_is_no_http_2_is_told_so_at_once() {
     let port = Port::start(false, LIMITS).await;
     for (n, noise) in
         [&b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"[..], b"PRI * HTTP/1.1", &[0x16, 3, 1]].into_iter().enumerate()
     {
         let mut client = Client::connect(port.address).await;
         client.send(noise).await;
-        assert!(client.end().await.is_empty());
+        let answer = String::from_utf8(client.end().await).unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 400 ") && answer.ends_with("\r\n\r\nthis port speaks gRPC\n"),
+            "{answer}"
+        );
         port.counted(FAILED, n as u64 + 1).await;
     }
     port.counted(CONNECTIONS, 0).await;
