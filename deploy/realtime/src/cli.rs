@@ -55,6 +55,9 @@ pub(crate) enum Command {
     /// Make keys for applications
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Make the certificates of a cluster's processes
+    #[command(subcommand)]
+    Certs(CertsCommand),
     /// Manage applications
     #[command(subcommand)]
     Apps(AppsCommand),
@@ -224,6 +227,55 @@ pub(crate) struct GenerateArgs {
     /// Write NAME.key (mode 0600) and NAME.pub instead of printing both
     #[arg(long, value_name = "NAME")]
     pub(crate) out: Option<String>,
+    /// Print JSON; errors, too
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) json: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertsCommand {
+    /// Make a CA for a cluster
+    ///
+    /// Writes ca.pem, which all processes get as --cluster-ca, and its private key ca.key (mode 0600), which stays here:
+    /// whoever has it can join the cluster. A CA that is there is never overwritten.
+    Init(CertsInitArgs),
+    /// Certify a process of the cluster
+    ///
+    /// Writes NAME.pem and its private key NAME.key (mode 0600), for --cluster-cert and --cluster-key of one process, or
+    /// replaces them: processes notice changed files, so the same command renews a certificate.
+    Issue(CertsIssueArgs),
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct CertsInitArgs {
+    /// Directory of the CA and the certificates; made if it is missing
+    #[arg(default_value = defaults::CERTS_DIR, long, value_name = "DIR")]
+    pub(crate) dir: Option<String>,
+    /// The CA's name, which stands in the certificates
+    #[arg(default_value = defaults::CA_NAME, long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// How many days the CA is valid
+    #[arg(default_value = defaults::CA_DAYS, long, value_name = "DAYS")]
+    pub(crate) days: Option<String>,
+    /// Print JSON; errors, too
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) json: Option<String>,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct CertsIssueArgs {
+    /// Directory of the CA and the certificates
+    #[arg(default_value = defaults::CERTS_DIR, long, value_name = "DIR")]
+    pub(crate) dir: Option<String>,
+    /// The process's name, such as its node id
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Names and IP addresses by which the other processes reach this one; may be repeated
+    #[arg(long, num_args = 1.., value_name = "HOST")]
+    pub(crate) host: Vec<String>,
+    /// How many days the certificate is valid, at most as long as the CA
+    #[arg(default_value = defaults::CERT_DAYS, long, value_name = "DAYS")]
+    pub(crate) days: Option<String>,
     /// Print JSON; errors, too
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) json: Option<String>,

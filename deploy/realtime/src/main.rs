@@ -1,6 +1,7 @@
 //! The `realtime` binary: reads the command line, runs one command, and turns its failure into a line on
 //! standard error and an exit status.
 
+mod authority;
 mod cli;
 mod commands;
 mod config;

@@ -1,4 +1,4 @@
-//! Files that hold secrets: mode 0600, written whole or not at all, never overwritten by accident.
+//! Files that hold secrets, and what is public beside them: written whole or not at all, secrets with mode 0600.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -7,10 +7,34 @@ use std::path::Path;
 
 use crate::text_file;
 
+/// For the owner alone.
+const SECRET: u32 = 0o600;
+/// For anyone to read.
+const PUBLIC: u32 = 0o644;
+
 /// Creates `path` with `text`; an existing file is an error. A crash leaves either nothing or the whole file.
 pub(crate) fn create(path: &Path, text: &str) -> io::Result<()> {
+    create_with(path, text, SECRET)
+}
+
+/// The same for anyone to read.
+pub(crate) fn create_public(path: &Path, text: &str) -> io::Result<()> {
+    create_with(path, text, PUBLIC)
+}
+
+/// Writes `path`, new or not, in one step: a reader sees the old content or the new.
+pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
+    replace_with(path, text, SECRET)
+}
+
+/// The same for anyone to read.
+pub(crate) fn replace_public(path: &Path, text: &str) -> io::Result<()> {
+    replace_with(path, text, PUBLIC)
+}
+
+fn create_with(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let temporary = sibling(path);
-    write(&temporary, text, 0o600)?;
+    write(&temporary, text, mode)?;
     // A hard link, unlike a rename, fails where the name is taken.
     let linked = fs::hard_link(&temporary, path);
     fs::remove_file(&temporary)?;
@@ -18,10 +42,9 @@ pub(crate) fn create(path: &Path, text: &str) -> io::Result<()> {
     sync_directory(path)
 }
 
-/// Writes `path`, for anyone to read, in one step: a reader sees the old content or the new.
-pub(crate) fn replace_public(path: &Path, text: &str) -> io::Result<()> {
+fn replace_with(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let temporary = sibling(path);
-    write(&temporary, text, 0o644)?;
+    write(&temporary, text, mode)?;
     fs::rename(&temporary, path)
 }
 
@@ -74,11 +97,16 @@ mod tests {
     }
 
     #[test]
-    fn public_files_are_replaced() {
+    fn files_are_replaced_and_keep_the_mode_of_their_kind() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("ready");
+        let path = dir.path().join("file");
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         replace_public(&path, "1").unwrap();
         replace_public(&path, "2").unwrap();
         assert_eq!(read(&path).unwrap().as_deref(), Some("2"));
+        assert_eq!(mode() & 0o600, 0o600);
+        replace(&path, "3").unwrap();
+        assert_eq!(read(&path).unwrap().as_deref(), Some("3"));
+        assert_eq!(mode(), 0o600);
     }
 }

@@ -10,9 +10,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use support::{Server, eventually, home, realtime, succeed};
 
 /// Every command that is no group, in an order in which their examples build on each other.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 19] = [
     "keys generate",
     "token",
+    "certs init",
+    "certs issue",
     "apps list",
     "apps get",
     "apps apply",
@@ -213,8 +215,8 @@ fn manual_pages_are_written_for_every_command_and_man_renders_them() {
     let printed = succeed(realtime().args(["man", "--dir", "made/man1"]).current_dir(home.path()));
     let pages: Vec<&str> = printed.lines().collect();
     assert!(pages.contains(&"made/man1/realtime.1") && pages.contains(&"made/man1/realtime-apps-apply.1"));
-    // The commands, and the groups: keys, apps, settings, nodes.
-    assert_eq!(pages.len(), COMMANDS.len() + 4, "{pages:?}");
+    // The commands, and the groups: keys, certs, apps, settings, nodes.
+    assert_eq!(pages.len(), COMMANDS.len() + 5, "{pages:?}");
     for page in pages {
         let text = std::fs::read_to_string(home.path().join(page)).unwrap();
         assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{page}");

@@ -15,6 +15,12 @@ pub(crate) const DRAIN_SECONDS: &str = "30";
 pub(crate) const EXPIRES_IN: &str = "1h";
 /// The documentation's main example.
 pub(crate) const KEY_ALG: &str = "ES512";
+pub(crate) const CERTS_DIR: &str = "./cluster-certs";
+pub(crate) const CA_NAME: &str = "Realtime cluster CA";
+/// Replacing a CA takes every process twice.
+pub(crate) const CA_DAYS: &str = "3650";
+/// Whoever has copied a key can use it for so long.
+pub(crate) const CERT_DAYS: &str = "365";
 pub(crate) const SERVER: &str = "http://127.0.0.1:7070";
 pub(crate) const PUBLIC_SERVER: &str = "ws://127.0.0.1:8080";
 pub(crate) const MESSAGE_TYPE: &str = "broadcast";

@@ -70,6 +70,29 @@ const GUIDES: &[Guide] = &[
         ],
     },
     Guide {
+        command: "certs init",
+        examples: &[
+            ("In ./cluster-certs, for ten years", "realtime certs init"),
+            (
+                "A second one, to replace the first",
+                "realtime certs init --dir ./cluster-certs-2 --name 'Realtime cluster CA 2'",
+            ),
+        ],
+    },
+    Guide {
+        command: "certs issue",
+        examples: &[
+            (
+                "For a node that the others reach by a name and an address",
+                "realtime certs issue --name node-1 --host node-1.internal 10.0.0.11",
+            ),
+            (
+                "For a gateway, for 90 days; the same command renews it",
+                "realtime certs issue --name gateway-1 --host gateway-1.internal --days 90",
+            ),
+        ],
+    },
+    Guide {
         command: "apps list",
         examples: &[("As a table", "realtime apps list"), ("For programs", "realtime apps list --json")],
     },

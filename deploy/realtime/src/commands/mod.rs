@@ -3,6 +3,7 @@
 
 mod apply;
 mod apps;
+mod certs;
 mod client;
 mod diff;
 mod input;
@@ -17,7 +18,7 @@ mod settings;
 mod subscribe;
 mod token;
 
-use crate::cli::{AppsCommand, Command, KeysCommand, NodesCommand, SettingsCommand};
+use crate::cli::{AppsCommand, CertsCommand, Command, KeysCommand, NodesCommand, SettingsCommand};
 use crate::config::Layers;
 use crate::failure::Failure;
 
@@ -29,6 +30,8 @@ pub(crate) async fn run(command: &Command, layers: &Layers) -> Result<(), Failur
         Command::Man(args) => reference::man(args, layers),
         Command::Token(args) => token::run(args, layers),
         Command::Keys(KeysCommand::Generate(args)) => keys::generate(args, layers),
+        Command::Certs(CertsCommand::Init(args)) => certs::init(args, layers),
+        Command::Certs(CertsCommand::Issue(args)) => certs::issue(args, layers),
         Command::Apps(AppsCommand::List(server)) => apps::list(server, layers).await,
         Command::Apps(AppsCommand::Get { app, server }) => apps::get(app, server, layers).await,
         Command::Apps(AppsCommand::Apply(args)) => apply::apps(args, layers).await,
