@@ -21,7 +21,7 @@ use realtime_proto::generated::pubsub::pub_sub_server::PubSub;
 use realtime_proto::{ApiError, ErrorCode};
 use serde_json::value::RawValue;
 
-use crate::call::{self, ask, bearer, from_caller};
+use crate::call::{self, ask, bearer, with_credentials};
 use crate::endpoint::Answer;
 use crate::etag::Expected;
 use crate::query::{self, Unknown};
@@ -32,11 +32,12 @@ pub(crate) async fn list<P: PubSub, A: Apps, S: Settings>(
     state: Shared<P, A, S>,
     request: Request,
 ) -> Answer {
-    let caller = state.gate.admit_operator(bearer(request.headers()))?;
-    let [cursor, limit] = query::parse(request.uri().query(), ["cursor", "limit"], Unknown::Ignored)?;
+    let (parts, _) = request.into_parts();
+    let caller = state.gate.admit_operator(bearer(&parts.headers))?;
+    let [cursor, limit] = query::parse(parts.uri.query(), ["cursor", "limit"], Unknown::Ignored)?;
     let cursor = cursor.unwrap_or_default().into_owned();
     let list = ListAppsRequest { cursor, limit: query::limit(limit.as_deref())? };
-    let page = ask(state.apps.list(from_caller(caller, list))).await?;
+    let page = ask(state.apps.list(with_credentials(caller, &parts, list))).await?;
     let documents = page.items.iter().map(|app| serde_json::from_slice::<&RawValue>(&app.document_json));
     let documents = documents.collect::<Result<Vec<_>, _>>();
     let documents = documents.map_err(|_| {
@@ -54,7 +55,8 @@ pub(crate) async fn create<P: PubSub, A: Apps, S: Settings>(
     let caller = state.gate.admit_operator(bearer(&parts.headers))?;
     let document_json = body::read(&parts.headers, body, body::JSON, body::CONFIGURATION_LIMIT).await?;
     fields::check_json(&document_json)?;
-    let app = ask(state.apps.create(from_caller(caller, CreateAppRequest { document_json }))).await?;
+    let create = with_credentials(caller, &parts, CreateAppRequest { document_json });
+    let app = ask(state.apps.create(create)).await?;
     let location = HeaderValue::try_from(format!("/api/apps/{}", app.app_id))
         .map_err(|_| ApiError::new(ErrorCode::Internal, "the control plane sent a bad application id"))?;
     let mut response = written(&state, StatusCode::CREATED, app).await;
@@ -70,7 +72,8 @@ pub(crate) async fn read<P: PubSub, A: Apps, S: Settings>(
     let call = Call::open(&state, request).await?;
     call.check_app_header()?;
     call.permit(Action::ManageApplication)?;
-    let app = ask(state.apps.get(from_caller(call.caller, GetAppRequest { app_id: call.app_id }))).await?;
+    let get = GetAppRequest { app_id: call.app_id.clone() };
+    let app = ask(state.apps.get(call.asks(get))).await?;
     Ok(respond::document(StatusCode::OK, app.version, app.document_json))
 }
 
@@ -81,8 +84,8 @@ pub(crate) async fn replace<P: PubSub, A: Apps, S: Settings>(
 ) -> Answer {
     let mut call = Call::open(&state, request).await?;
     let (document_json, if_version) = call.change(body::JSON).await?;
-    let replace = ReplaceAppRequest { app_id: call.app_id, document_json, if_version };
-    let app = ask(state.apps.replace(from_caller(call.caller, replace))).await?;
+    let replace = ReplaceAppRequest { app_id: call.app_id.clone(), document_json, if_version };
+    let app = ask(state.apps.replace(call.asks(replace))).await?;
     Ok(written(&state, StatusCode::OK, app).await)
 }
 
@@ -93,8 +96,8 @@ pub(crate) async fn patch<P: PubSub, A: Apps, S: Settings>(
 ) -> Answer {
     let mut call = Call::open(&state, request).await?;
     let (patch_json, if_version) = call.change(body::MERGE_PATCH).await?;
-    let patch = PatchAppRequest { app_id: call.app_id, patch_json, if_version };
-    let app = ask(state.apps.patch(from_caller(call.caller, patch))).await?;
+    let patch = PatchAppRequest { app_id: call.app_id.clone(), patch_json, if_version };
+    let app = ask(state.apps.patch(call.asks(patch))).await?;
     Ok(written(&state, StatusCode::OK, app).await)
 }
 
@@ -107,8 +110,8 @@ pub(crate) async fn delete<P: PubSub, A: Apps, S: Settings>(
     call.check_app_header()?;
     let expected = Expected::of(&call.parts.headers)?;
     call.permit(Action::Operate)?;
-    let delete = DeleteAppRequest { app_id: call.app_id, if_version: expected.if_version()? };
-    let deleted = ask(state.apps.delete(from_caller(call.caller, delete))).await?;
+    let delete = DeleteAppRequest { app_id: call.app_id.clone(), if_version: expected.if_version()? };
+    let deleted = ask(state.apps.delete(call.asks(delete))).await?;
     in_force::wait(&state, deleted.version).await;
     Ok(respond::no_content())
 }
@@ -141,7 +144,7 @@ impl Call {
                 let caller = state.gate.admit_operator(bearer(&parts.headers)).map_err(|_| unknown)?;
                 // Keeps 404 before every other check.
                 let get = GetAppRequest { app_id: app_id.clone() };
-                ask(state.apps.get(from_caller(caller.clone(), get))).await?;
+                ask(state.apps.get(with_credentials(caller.clone(), &parts, get))).await?;
                 Ok(Self { app_id, app: None, caller, parts, body })
             }
         }
@@ -156,6 +159,11 @@ impl Call {
         fields::check_json(&document)?;
         self.permit(Action::ManageApplication)?;
         Ok((document, expected.if_version()?))
+    }
+
+    /// A message for the control plane.
+    fn asks<T>(&self, message: T) -> tonic::Request<T> {
+        with_credentials(self.caller.clone(), &self.parts, message)
     }
 
     fn check_app_header(&self) -> Result<(), ApiError> {

@@ -150,6 +150,20 @@ pub(crate) fn from_caller<T>(caller: Caller, message: T) -> tonic::Request<T> {
     request
 }
 
+/// The same for the control plane, which may run elsewhere: with the token and the address that the caller came with,
+/// by which it checks the caller itself.
+pub(crate) fn with_credentials<T>(caller: Caller, parts: &Parts, message: T) -> tonic::Request<T> {
+    let mut request = from_caller(caller, message);
+    let token = bearer(&parts.headers).and_then(|token| format!("Bearer {token}").parse().ok());
+    if let Some(token) = token {
+        request.metadata_mut().insert("authorization", token);
+    }
+    if let Some(&address) = parts.extensions.get::<ClientAddress>() {
+        request.extensions_mut().insert(address);
+    }
+    request
+}
+
 fn no_configuration() -> ApiError {
     ApiError::new(ErrorCode::Unavailable, "the gateway has no configuration yet")
 }

@@ -8,7 +8,8 @@ use realtime_proto::generated::pubsub::pub_sub_server::PubSub;
 use realtime_proto::{ApiError, ErrorCode};
 use serde::Serialize;
 
-use crate::{Shared, respond};
+use crate::forward::takes_calls;
+use crate::{Nodes, Shared, respond};
 
 #[derive(Serialize)]
 struct Health {
@@ -21,9 +22,14 @@ pub(crate) async fn status<P: PubSub, A: Apps, S: Settings>(
     state: Shared<P, A, S>,
     _request: Request,
 ) -> Result<Response, ApiError> {
-    let revision = state.snapshots.borrow().as_ref().map(|snapshot| snapshot.revision);
-    match revision {
-        Some(revision) => respond::json(&Health { status: "ok", revision }),
-        None => Err(ApiError::new(ErrorCode::Unavailable, "the gateway has no configuration yet")),
+    let snapshot = state.snapshots.borrow().clone();
+    let snapshot = snapshot.ok_or_else(|| unavailable("the gateway has no configuration yet"))?;
+    if state.nodes == Nodes::Members && !snapshot.members.values().any(takes_calls) {
+        return Err(unavailable("no data-plane node is ready"));
     }
+    respond::json(&Health { status: "ok", revision: snapshot.revision })
+}
+
+fn unavailable(why: &str) -> ApiError {
+    ApiError::new(ErrorCode::Unavailable, why)
 }

@@ -13,6 +13,7 @@ mod cors;
 mod endpoint;
 mod etag;
 mod fields;
+pub mod forward;
 mod health;
 mod in_force;
 mod publish;
@@ -36,10 +37,21 @@ use tokio::sync::watch;
 
 use endpoint::Endpoint;
 
+/// Where the data plane is, which tells when it can serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nodes {
+    /// In this process.
+    Local,
+    /// Those that discovery names.
+    Members,
+}
+
 /// What the routes need. `P`, `A` and `S` are the services themselves or something that forwards to them.
 pub struct GatewayState<P, A, S> {
     /// The data plane.
     pub pubsub: Arc<P>,
+    /// Where that is.
+    pub nodes: Nodes,
     /// The control plane's applications.
     pub apps: Arc<A>,
     /// The control plane's settings.

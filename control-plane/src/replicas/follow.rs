@@ -18,10 +18,6 @@ use crate::usage::Reported;
 /// Between attempts at a replica: one that starts again is back within seconds, and meanwhile nodes that were
 /// its own say everything to the others.
 const RETRY: Duration = Duration::from_secs(1);
-/// A connection within a cluster is made within milliseconds.
-const CONNECT_LIMIT: Duration = Duration::from_secs(2);
-/// A replica that has vanished without a word is noticed after twice this.
-const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// Follows all replicas but the one named `own`, as they come and go, until the control plane stops.
 pub(crate) async fn follow_all(shared: Shared, own: String, peering: Peering) {
@@ -82,14 +78,7 @@ async fn follow(shared: Shared, own: String, name: String, replica: Replica, pee
 async fn stream(shared: &Shared, own: &str, address: &str, peering: &Peering) -> (Status, bool) {
     let mut heard_any = false;
     let ended: Result<(), Status> = async {
-        let endpoint = (peering.dial)(address).map_err(Status::unavailable)?;
-        let channel = endpoint
-            .connect_timeout(CONNECT_LIMIT)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
-            .connect()
-            .await
-            .map_err(|e| Status::unavailable(source_of(&e)))?;
+        let channel = (peering.dial)(address).map_err(Status::unavailable)?;
         let request = wire::FollowRequest { replica: own.to_owned(), store_id: shared.store.id().to_owned() };
         let mut messages = ReplicaClient::new(channel).follow(request).await?.into_inner();
         while let Some(heard) = messages.message().await? {
@@ -100,11 +89,6 @@ async fn stream(shared: &Shared, own: &str, address: &str, peering: &Peering) ->
     }
     .await;
     (ended.err().unwrap_or_else(|| Status::unavailable("it has ended the stream")), heard_any)
-}
-
-/// The cause: tonic's own words are "transport error".
-fn source_of(error: &tonic::transport::Error) -> String {
-    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn take(shared: &Shared, heard: wire::Heard) {

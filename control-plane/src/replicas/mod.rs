@@ -12,9 +12,10 @@ mod service;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::store::Entry;
 
@@ -22,9 +23,14 @@ pub(crate) use follow::follow_all;
 pub(crate) use register::Registration;
 pub use service::ReplicaService;
 
-/// Makes the way to another replica from its address, which is `host:port`: adds the scheme and the cluster's
-/// certificates. Asked for each connection anew.
-pub type Dial = Arc<dyn Fn(&str) -> Result<Endpoint, String> + Send + Sync>;
+/// Makes the channel to another replica from its address, which is `host:port`. It connects when it is used, and notices
+/// a replica that has vanished without a word within a few seconds. The error says what is wrong with the address.
+pub type Dial = Arc<dyn Fn(&str) -> Result<Channel, String> + Send + Sync>;
+
+/// A connection within a cluster is made within milliseconds.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+/// A replica that has vanished without a word is noticed after twice this.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// How replicas reach each other.
 #[derive(Clone)]
@@ -40,7 +46,10 @@ impl Peering {
     #[must_use]
     pub fn plain(address: impl Into<String>) -> Self {
         let dial = |address: &str| {
-            Endpoint::from_shared(format!("http://{address}")).map_err(|e| format!("{address}: {e}"))
+            let endpoint = Endpoint::from_shared(format!("http://{address}"));
+            let endpoint = endpoint.map_err(|e| format!("{address}: {e}"))?.connect_timeout(CONNECT_LIMIT);
+            let endpoint = endpoint.http2_keep_alive_interval(KEEP_ALIVE).keep_alive_timeout(KEEP_ALIVE);
+            Ok(endpoint.connect_lazy())
         };
         Self { address: address.into(), dial: Arc::new(dial) }
     }

@@ -47,6 +47,26 @@ pub enum Behalf {
     App,
 }
 
+impl Behalf {
+    /// The gRPC metadata that names it. Only ports that nobody but the cluster's own processes reaches believe it.
+    pub const METADATA: &'static str = "x-realtime-behalf";
+
+    /// Its name in the metadata.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::App => "app",
+        }
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Operator, Self::App].into_iter().find(|behalf| behalf.name() == name)
+    }
+}
+
 impl Caller {
     /// The caller that another process of the cluster meets when this one, which has checked `self`, passes
     /// the call on.
@@ -75,6 +95,11 @@ impl Caller {
 /// extensions; whoever checks addresses reads it there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientAddress(pub IpAddr);
+
+impl ClientAddress {
+    /// The gRPC metadata by which a gateway passes it on. Only connections of the cluster's own processes are believed.
+    pub const METADATA: &'static str = "x-realtime-client-address";
+}
 
 /// The token of an `Authorization` header or of gRPC metadata: `Bearer TOKEN`, the scheme in any case.
 #[must_use]

@@ -14,14 +14,13 @@ use realtime_proto::ids::{hex, random};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
-use wire::discovery_client::DiscoveryClient;
 use wire::stream_request::Kind as RequestKind;
 use wire::stream_response::Kind as ResponseKind;
 
 use crate::backoff::Backoff;
 use crate::held::{Held, Update, Violation};
+use crate::replicas::Replicas;
 use crate::usage::{self, Counted, UsageOutlets};
 use crate::{Command, Registration, Report, Snapshot};
 
@@ -68,7 +67,7 @@ impl End {
 /// The client's state between streams.
 #[derive(Debug)]
 pub(crate) struct Client {
-    rpc: DiscoveryClient<Channel>,
+    replicas: Replicas,
     registration: Registration,
     incarnation: String,
     jwks: JwksCache,
@@ -105,13 +104,13 @@ impl Session {
 
 impl Client {
     pub(crate) fn new(
-        channel: Channel,
+        replicas: Replicas,
         registration: Registration,
         jwks: JwksCache,
         outlets: Outlets,
     ) -> Self {
         Self {
-            rpc: DiscoveryClient::new(channel),
+            replicas,
             registration,
             incarnation: hex(&random::<16>()),
             jwks,
@@ -141,6 +140,7 @@ impl Client {
                 self.outlets.superseded.send_replace(true);
                 return;
             }
+            self.replicas.move_on();
             let wait = backoff.failed(opened.elapsed(), u64::from_le_bytes(random()));
             tracing::warn!(error = %end, ?wait, "the discovery stream ended; going on with what is held");
             sleep(wait).await;
@@ -156,7 +156,7 @@ impl Client {
         let report = *self.outlets.report.borrow();
         let hello = wire::StreamRequest { kind: Some(RequestKind::Hello(self.hello(report))) };
         requests.send(hello).await.map_err(|_| End::Closed)?;
-        let mut responses = self.rpc.stream(ReceiverStream::new(outbound)).await?.into_inner();
+        let mut responses = self.replicas.client().stream(ReceiverStream::new(outbound)).await?.into_inner();
         match responses.message().await?.ok_or(End::Closed)?.kind {
             Some(ResponseKind::Registered(registered)) => self.registered(&registered)?,
             _ => return Err(Violation::NotRegistered.into()),

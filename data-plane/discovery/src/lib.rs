@@ -12,6 +12,7 @@
 mod backoff;
 mod client;
 mod held;
+mod replicas;
 mod shared_map;
 mod usage;
 
@@ -24,6 +25,7 @@ use realtime_proto::{AppId, NodePrefix, Settings};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
+pub use replicas::Replicas;
 pub use shared_map::SharedMap;
 pub use usage::{Counted, UsageLink, UsageTable};
 
@@ -111,10 +113,10 @@ impl Drop for TaskGuard {
     }
 }
 
-/// Starts the client task on `channel`, under a new random incarnation; applications are compiled with `jwks`.
-/// Must be called on a tokio runtime.
+/// Starts the client task, under a new random incarnation; applications are compiled with `jwks`. Must be called on a
+/// tokio runtime.
 #[must_use]
-pub fn start(channel: tonic::transport::Channel, registration: Registration, jwks: JwksCache) -> Discovery {
+pub fn start(replicas: impl Into<Replicas>, registration: Registration, jwks: JwksCache) -> Discovery {
     let (snapshots_in, snapshots) = watch::channel(None);
     let (prefix_in, prefix) = watch::channel(None);
     let (interest_key_in, interest_key) = watch::channel(None);
@@ -131,7 +133,7 @@ pub fn start(channel: tonic::transport::Channel, registration: Registration, jwk
         report: report_out,
         usage: usage_outlets,
     };
-    let client = client::Client::new(channel, registration, jwks, outlets);
+    let client = client::Client::new(replicas.into(), registration, jwks, outlets);
     let incarnation = client.incarnation().to_owned();
     let task = tokio::spawn(client.run());
     let guard = TaskGuard(task.abort_handle());

@@ -32,17 +32,18 @@ pub struct Metric {
     pub help: &'static str,
 }
 
-/// The node's gauges, besides the figures of [`crate::Shards::counters`] and [`gate_counters`].
+/// The gauges, besides the figures of [`crate::Shards::counters`] and [`gate_counters`]. What is `None` is nothing that
+/// the process has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Gauges {
     /// Open sessions.
-    pub sessions: u64,
+    pub sessions: Option<u64>,
     /// Connections that speak HTTP.
-    pub http_connections: u64,
+    pub http_connections: Option<u64>,
     /// Revision of the configuration in force; 0: none.
-    pub revision: u64,
+    pub revision: Option<u64>,
     /// Takes no new sessions.
-    pub draining: bool,
+    pub draining: Option<bool>,
     /// The public port's certificate; `None`: no TLS.
     pub tls: Option<CertificateGauges>,
 }
@@ -164,10 +165,10 @@ pub fn render(gauges: &Gauges, counters: &[(&'static str, u64)]) -> String {
                 let _ = writeln!(text, "{BUILD_INFO}{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
                 continue;
             }
-            SESSIONS => Some(gauges.sessions),
-            HTTP_CONNECTIONS => Some(gauges.http_connections),
-            REVISION => Some(gauges.revision),
-            DRAINING => Some(u64::from(gauges.draining)),
+            SESSIONS => gauges.sessions,
+            HTTP_CONNECTIONS => gauges.http_connections,
+            REVISION => gauges.revision,
+            DRAINING => gauges.draining.map(u64::from),
             TLS_EXPIRES => gauges.tls.map(|tls| tls.expires_in),
             TLS_RELOAD_FAILURES => gauges.tls.map(|tls| tls.reload_failures),
             name => counters.iter().find(|(counted, _)| *counted == name).map(|(_, value)| *value),
@@ -212,7 +213,13 @@ mod tests {
 
     #[test]
     fn gauges_and_counters_are_rendered_with_their_help_and_type() {
-        let gauges = Gauges { sessions: 3, http_connections: 2, revision: 17, draining: true, tls: None };
+        let gauges = Gauges {
+            sessions: Some(3),
+            http_connections: Some(2),
+            revision: Some(17),
+            draining: Some(true),
+            tls: None,
+        };
         let text = render(&gauges, &[("realtime_publishes_total", 42)]);
         let expected = concat!(
             "# HELP realtime_publishes_total Publishes of clients and services.\n",

@@ -9,7 +9,7 @@ mod credentials;
 mod failure;
 mod logs;
 mod private_file;
-mod serve;
+mod roles;
 mod text_file;
 
 use std::ffi::OsString;
@@ -27,8 +27,8 @@ fn main() -> ExitCode {
         Err(failure) => return failure.report(asked == Some(true)),
     };
     let layers = Layers::load(cli.config.as_deref(), &cli::flag_names(), problems);
-    // `serve` prints no documents, and one environment may serve all commands.
-    let json = !matches!(cli.command, Command::Serve(_)) && asked.unwrap_or_else(|| layers.wants_json());
+    // Servers print no documents, and one environment may serve all commands.
+    let json = !matches!(cli.command, Command::Role(_)) && asked.unwrap_or_else(|| layers.wants_json());
     match run(&cli, &layers) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(json),
@@ -36,8 +36,8 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, layers: &Layers) -> Result<(), Failure> {
-    if let Command::Serve(args) = &cli.command {
-        return serve::run(args, layers);
+    if let Command::Role(role) = &cli.command {
+        return roles::run(role, layers);
     }
     logs::for_commands();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

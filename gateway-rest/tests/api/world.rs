@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use realtime_auth::{ClientAddress, Gate, GateConfig, OperatorTokens, issue};
 use realtime_discovery::Snapshot;
-use realtime_gateway::{GatewayState, router};
+use realtime_gateway::{GatewayState, Nodes, router};
 use realtime_proto::AppConfig;
 use realtime_proto::app::Algorithm;
 use serde_json::{Value, json};
@@ -77,6 +77,7 @@ impl World {
         let config = GateConfig { verifier_threads: 1, verifier_queue: 16, token_cache: 64 };
         let router = router(GatewayState {
             pubsub: Arc::clone(&node),
+            nodes: Nodes::Local,
             apps: Arc::clone(&store),
             settings: Arc::clone(&settings),
             snapshots: receiver,

@@ -1,25 +1,30 @@
 //! An application on a test server, with the key that signs its tokens.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use crate::client::Client;
 use crate::http::{Request, Response};
 use crate::raw::RawSocket;
-use crate::server::OPERATOR_TOKEN;
+use crate::server::{OPERATOR_TOKEN, Server};
 use crate::token::{Signer, random_hex, unix_now};
 use crate::{Algorithm, within};
 
 /// An application that is about to be created.
 #[derive(Debug)]
 pub struct TestAppBuilder {
-    address: String,
+    api: String,
+    nodes: Vec<String>,
     signer: Signer,
     attributes: Map<String, Value>,
 }
 
 impl TestAppBuilder {
-    pub(crate) fn new(address: &str) -> Self {
-        Self { address: address.into(), signer: Signer::generate(Algorithm::HS256), attributes: Map::new() }
+    /// To be created through the API at one address, and served by the nodes at others.
+    pub(crate) fn new(api: &str, nodes: Vec<String>) -> Self {
+        let signer = Signer::generate(Algorithm::HS256);
+        Self { api: api.into(), nodes, signer, attributes: Map::new() }
     }
 
     /// Sets an attribute of the configuration.
@@ -36,7 +41,7 @@ impl TestAppBuilder {
         self
     }
 
-    /// Creates it as the operator, and waits until the node serves it.
+    /// Creates it as the operator, and waits until every node serves it.
     ///
     /// # Panics
     /// When the server refuses.
@@ -45,22 +50,26 @@ impl TestAppBuilder {
             self.attributes.entry(key).or_insert_with(|| self.signer.key_config());
         }
         self.attributes.entry("name").or_insert_with(|| json!(format!("app {}", random_hex::<8>())));
-        let request = Request::new(&self.address, "POST", "/api/apps").token(OPERATOR_TOKEN);
+        let request = Request::new(&self.api, "POST", "/api/apps").token(OPERATOR_TOKEN);
         let created = request.json(&Value::Object(self.attributes)).send().await.expect(201);
         let app_id = created["appId"].as_str().expect("`appId` of the created app").to_owned();
-        let app = TestApp { address: self.address, id: app_id, signer: self.signer };
-        app.wait_until_served().await;
+        let address = self.nodes.first().expect("a node").clone();
+        let app = TestApp { api: self.api, address, id: app_id, signer: Arc::new(self.signer) };
+        for node in &self.nodes {
+            app.wait_until_served(node).await;
+        }
         app
     }
 }
 
 /// An application on a test server.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TestApp {
+    api: String,
     address: String,
     id: String,
     /// Signs the app's tokens, for clients and for the API.
-    pub signer: Signer,
+    pub signer: Arc<Signer>,
 }
 
 impl TestApp {
@@ -70,16 +79,22 @@ impl TestApp {
         &self.id
     }
 
-    /// The server's public address.
+    /// Where its sessions are opened: the server's public address, or that of a cluster's first node.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
+    /// The same application, with its sessions opened at this node.
+    #[must_use]
+    pub fn at(&self, node: &Server) -> Self {
+        Self { address: node.listen().into(), ..self.clone() }
+    }
+
     /// Until the configuration stream has brought the app to the node, its sessions are refused with 404.
-    async fn wait_until_served(&self) {
-        crate::eventually("the node to know the new app", || async {
-            let answer = Request::new(&self.address, "GET", &self.path("")).send().await;
+    async fn wait_until_served(&self, node: &str) {
+        crate::eventually("a node to know the new app", || async {
+            let answer = Request::new(node, "GET", &self.path("")).send().await;
             (answer.status != 404).then_some(())
         })
         .await;
@@ -141,7 +156,7 @@ impl TestApp {
     /// A request to the API with a token of the app that has these permissions.
     #[must_use]
     pub fn api(&self, permissions: &[&str], method: &str, path: &str) -> Request {
-        Request::new(&self.address, method, path).token(&self.token("service", permissions))
+        Request::new(&self.api, method, path).token(&self.token("service", permissions))
     }
 
     /// `POST /api/topics/{appId}/publish` with every publisher permission.
@@ -153,13 +168,13 @@ impl TestApp {
     /// Changes the configuration as the operator (RFC 7396) and returns the new one.
     pub async fn patch(&self, change: &Value) -> Value {
         let path = format!("/api/apps/{}", self.id);
-        let request = Request::new(&self.address, "PATCH", &path).token(OPERATOR_TOKEN);
+        let request = Request::new(&self.api, "PATCH", &path).token(OPERATOR_TOKEN);
         request.json(change).send().await.expect(200)
     }
 
     /// Deletes it as the operator.
     pub async fn delete(&self) {
         let path = format!("/api/apps/{}", self.id);
-        Request::new(&self.address, "DELETE", &path).token(OPERATOR_TOKEN).send().await.expect(204);
+        Request::new(&self.api, "DELETE", &path).token(OPERATOR_TOKEN).send().await.expect(204);
     }
 }

@@ -261,7 +261,7 @@ impl EtcdCluster {
 }
 
 /// A port that nobody listens on at the moment.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let range = u32::from(PORTS.end - PORTS.start);
     for _ in 0..100 {
         let mut bytes = [0; 4];

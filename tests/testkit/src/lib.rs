@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod client;
+pub mod cluster;
 pub mod deflate;
 pub mod etcd;
 pub mod http;
@@ -20,12 +21,13 @@ pub mod wait;
 
 pub use app::{TestApp, TestAppBuilder};
 pub use client::{Client, Frame, Incoming};
+pub use cluster::{Cluster, ClusterBuilder};
 pub use etcd::{Etcd, EtcdCluster};
 pub use http::{Request, Response};
 pub use key_endpoint::{Answer, KeyEndpoint};
 pub use raw::{RawFrame, RawSocket};
 pub use route::{Connection, Route};
-pub use server::{Server, ServerBuilder};
+pub use server::{Role, Server, ServerBuilder};
 pub use tls::Authority;
 pub use token::{Algorithm, Signer, unix_now};
 pub use wait::{DEADLINE, eventually, eventually_equal, within};

@@ -1,4 +1,4 @@
-//! A `realtime serve` process: started with free ports in a directory of its own, killed on drop.
+//! A server process, `realtime serve` or a role of a cluster: started in a directory of its own, killed on drop.
 
 use std::ffi::OsString;
 use std::net::IpAddr;
@@ -55,6 +55,7 @@ fn build() -> PathBuf {
 /// How to start a server.
 #[derive(Debug)]
 pub struct ServerBuilder {
+    role: Role,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     certificate: Option<Certificate>,
@@ -114,8 +115,21 @@ impl ServerBuilder {
     /// # Panics
     /// When it does not come up.
     pub async fn start(self) -> Server {
-        let Self { mut args, env, certificate, ca, route } = self;
+        let mut server = self.spawn();
+        server.ready().await;
+        server
+    }
+
+    /// Starts the process and does not wait; [`Server::ready`] does.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn spawn(self) -> Server {
+        let Self { role, args: given, env, certificate, ca, route } = self;
         let home = Arc::new(tempfile::tempdir().expect("a temporary directory"));
+        let mut args = role.args(home.path());
+        args.extend(given);
         if let Some(certificate) = certificate {
             let [chain, key] = certificate_files(home.path());
             std::fs::write(&chain, certificate.chain).expect("the certificate's file");
@@ -123,7 +137,38 @@ impl ServerBuilder {
             std::fs::write(home.path().join(CA_FILE), ca).expect("the CA's file");
             args.extend(["--tls-cert".into(), chain.into(), "--tls-key".into(), key.into()]);
         }
-        Server::launch(args, env, route, home).await
+        Server::launch(args, env, route, home)
+    }
+}
+
+/// What a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Everything in one.
+    Serve,
+    /// A replica of the control plane.
+    ControlPlane,
+    /// A node.
+    DataPlane,
+    /// A gateway.
+    Gateway,
+}
+
+impl Role {
+    /// The command and the ports that it has: free ones.
+    fn args(self, home: &Path) -> Vec<OsString> {
+        let (command, ports): (_, &[&str]) = match self {
+            Self::Serve => ("serve", &["--listen", "--grpc-listen", "--admin-listen"]),
+            Self::ControlPlane => ("control-plane", &["--admin-listen"]),
+            Self::DataPlane => ("data-plane", &["--peer-listen", "--grpc-listen", "--admin-listen"]),
+            Self::Gateway => ("gateway", &["--admin-listen"]),
+        };
+        let mut args = vec![OsString::from(command)];
+        args.extend(ports.iter().flat_map(|flag| [OsString::from(flag), "127.0.0.1:0".into()]));
+        if self == Self::Serve {
+            args.extend(["--data-dir".into(), home.join("data").into()]);
+        }
+        args
     }
 }
 
@@ -160,8 +205,15 @@ impl Server {
         if std::env::var_os("REALTIME_TEST_TLS").is_some() { plain.tls(&AUTHORITY) } else { plain }
     }
 
+    /// A process of this role. The arguments name what it has no port or address for: `--listen`, and whom it needs.
+    #[must_use]
+    pub fn of(role: Role) -> ServerBuilder {
+        ServerBuilder { role, ..Self::plain_builder() }
+    }
+
     fn plain_builder() -> ServerBuilder {
         ServerBuilder {
+            role: Role::Serve,
             args: Vec::new(),
             env: vec![("REALTIME_OPERATOR_TOKEN".into(), OPERATOR_TOKEN.into())],
             certificate: None,
@@ -170,43 +222,33 @@ impl Server {
         }
     }
 
-    async fn launch(
-        args: Vec<OsString>,
-        env: Vec<(OsString, OsString)>,
-        route: Route,
-        home: Arc<TempDir>,
-    ) -> Self {
-        let ready = home.path().join("ready.json");
-        // A server killed before had written one.
-        let _ = std::fs::remove_file(&ready);
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(home.path().join("log"))
-            .expect("the server's log");
-        let mut command = Command::new(binary());
-        command.args(["serve", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"]);
-        command.args(["--admin-listen", "127.0.0.1:0", "--data-dir"]).arg(home.path().join("data"));
-        command.arg("--ready-file").arg(&ready).args(&args);
-        command.env_remove("REALTIME_OPERATOR_TOKEN").envs(env.iter().cloned());
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log, twice")).stderr(log);
-        let child = command.spawn().unwrap_or_else(|e| panic!("{}: {e}", binary().display()));
-        let mut server = Self { child, args, env, route, home, addresses: Value::Null };
-        server.addresses = server.wait_until_ready(&ready).await;
-        route::set(server.listen(), server.route.clone());
-        server
+    fn launch(args: Vec<OsString>, env: Vec<(OsString, OsString)>, route: Route, home: Arc<TempDir>) -> Self {
+        let child = spawn(&args, &env, home.path());
+        Self { child, args, env, route, home, addresses: Value::Null }
     }
 
-    async fn wait_until_ready(&mut self, ready: &Path) -> Value {
+    /// Waits until it serves.
+    ///
+    /// # Panics
+    /// When it ends instead.
+    pub async fn ready(&mut self) {
+        if let Err(status) = self.served().await {
+            panic!("the server ended before it was ready: {status}\n{}", self.log());
+        }
+    }
+
+    /// Waits until it serves, or until its end.
+    pub(crate) async fn served(&mut self) -> Result<(), ExitStatus> {
+        let ready = ready_file(self.home.path());
         let child = &mut self.child;
-        let found = eventually("the server's ready file", || {
+        self.addresses = eventually("the server's ready file", || {
             let ended = child.try_wait().expect("the server's status");
-            let text = std::fs::read_to_string(ready).unwrap_or_default();
+            let text = std::fs::read_to_string(&ready).unwrap_or_default();
             async move { ended.map(Err).or_else(|| serde_json::from_str(&text).ok().map(Ok)) }
         })
-        .await;
-        found
-            .unwrap_or_else(|status| panic!("the server ended before it was ready: {status}\n{}", self.log()))
+        .await?;
+        route::set(self.listen(), self.route.clone());
+        Ok(())
     }
 
     /// Starts a server with the same arguments on the same data directory; this one must have ended.
@@ -214,7 +256,24 @@ impl Server {
         let (args, env, home) = (self.args.clone(), self.env.clone(), Arc::clone(&self.home));
         let route = self.route.clone();
         drop(self);
-        Self::launch(args, env, route, home).await
+        let mut next = Self::launch(args, env, route, home);
+        next.ready().await;
+        next
+    }
+
+    /// Kills it (SIGKILL) if it runs, and starts it again in its place.
+    pub async fn start_again(&mut self) {
+        self.spawn_again();
+        self.ready().await;
+    }
+
+    /// The same without waiting until it serves.
+    ///
+    /// # Panics
+    /// When it cannot be killed or started.
+    pub fn spawn_again(&mut self) {
+        self.kill();
+        self.child = spawn(&self.args, &self.env, self.home.path());
     }
 
     /// The public address, `host:port`.
@@ -233,6 +292,15 @@ impl Server {
     #[must_use]
     pub fn grpc_listen(&self) -> &str {
         self.addresses["grpcListen"].as_str().expect("`grpcListen` in the ready file")
+    }
+
+    /// The address for peers and gateways of a node, `host:port`.
+    ///
+    /// # Panics
+    /// When the ready file does not name it.
+    #[must_use]
+    pub fn peer_listen(&self) -> &str {
+        self.addresses["peerListen"].as_str().expect("`peerListen` in the ready file")
     }
 
     /// The address of metrics and probes, `host:port`.
@@ -293,7 +361,7 @@ impl Server {
     /// An application to be created on this server.
     #[must_use]
     pub fn app(&self) -> TestAppBuilder {
-        TestAppBuilder::new(self.listen())
+        TestAppBuilder::new(self.listen(), vec![self.listen().to_owned()])
     }
 
     /// Merges `change` into the settings.
@@ -345,6 +413,23 @@ impl Server {
         })
         .await
     }
+}
+
+fn ready_file(home: &Path) -> PathBuf {
+    home.join("ready.json")
+}
+
+fn spawn(args: &[OsString], env: &[(OsString, OsString)], home: &Path) -> Child {
+    let ready = ready_file(home);
+    // A server killed before had written one.
+    let _ = std::fs::remove_file(&ready);
+    let log =
+        std::fs::File::options().create(true).append(true).open(home.join("log")).expect("the server's log");
+    let mut command = Command::new(binary());
+    command.args(args).arg("--ready-file").arg(&ready);
+    command.env_remove("REALTIME_OPERATOR_TOKEN").envs(env.iter().cloned());
+    command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log, twice")).stderr(log);
+    command.spawn().unwrap_or_else(|e| panic!("{}: {e}", binary().display()))
 }
 
 impl Drop for Server {

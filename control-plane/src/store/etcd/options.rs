@@ -86,7 +86,10 @@ impl EtcdOptions {
     }
 
     /// Checks what can be checked without a connection.
-    pub(super) fn check(&self) -> Result<(), EtcdError> {
+    ///
+    /// # Errors
+    /// [`EtcdError::Option`], with the first option that cannot be right.
+    pub fn check(&self) -> Result<(), EtcdError> {
         if self.endpoints.is_empty() {
             return Err(EtcdError::option("etcd", "needs at least one URL"));
         }

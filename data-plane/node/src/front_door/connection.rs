@@ -242,7 +242,8 @@ impl Connection {
                 let arrival =
                     Arrival { stream, read_ahead, app, identity, remote_address, deflate, ack_envelope };
                 // Another opening may have taken the last place since the check; the shards have closed the socket.
-                if let Err(refusal) = self.door.shards.adopt(arrival) {
+                let adopted = self.door.shards().and_then(|shards| shards.adopt(arrival));
+                if let Err(refusal) = adopted {
                     tracing::debug!(code = refusal.code.name(), peer = %self.peer, "no place for an opened session");
                 }
             }

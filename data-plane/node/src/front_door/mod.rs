@@ -28,7 +28,7 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use realtime_auth::Gate;
 use realtime_discovery::Snapshot;
-use realtime_proto::AddressList;
+use realtime_proto::{AddressList, ApiError, ErrorCode};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -94,7 +94,8 @@ impl Default for FrontDoorLimits {
 
 /// What every connection's task shares.
 struct Door {
-    shards: Arc<Shards>,
+    /// `None`: no sessions are opened here.
+    shards: Option<Arc<Shards>>,
     gate: Arc<Gate>,
     snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     draining: watch::Receiver<bool>,
@@ -105,6 +106,13 @@ struct Door {
     /// Who must begin each connection with the PROXY protocol's header; `None`: nobody speaks it.
     proxies: Option<AddressList>,
     counters: Arc<Counters>,
+}
+
+impl Door {
+    fn shards(&self) -> Result<&Arc<Shards>, ApiError> {
+        let elsewhere = || ApiError::new(ErrorCode::NotFound, "sessions are opened at the data-plane nodes");
+        self.shards.as_ref().ok_or_else(elsewhere)
+    }
 }
 
 /// The front door before it serves.
@@ -140,6 +148,25 @@ impl FrontDoor {
     #[must_use]
     pub fn new(
         shards: Arc<Shards>,
+        gate: Arc<Gate>,
+        snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+        draining: watch::Receiver<bool>,
+    ) -> Self {
+        Self::over(Some(shards), gate, snapshots, draining)
+    }
+
+    /// The front door of a process without sessions: `/apps/…` is answered with 404.
+    #[must_use]
+    pub fn without_sessions(
+        gate: Arc<Gate>,
+        snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+        draining: watch::Receiver<bool>,
+    ) -> Self {
+        Self::over(None, gate, snapshots, draining)
+    }
+
+    fn over(
+        shards: Option<Arc<Shards>>,
         gate: Arc<Gate>,
         snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
         draining: watch::Receiver<bool>,

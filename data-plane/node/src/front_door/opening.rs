@@ -40,6 +40,7 @@ pub(super) struct Admission {
 
 /// Whether the node takes sessions at all.
 pub(super) fn check_serving(door: &Door) -> Result<(), ApiError> {
+    door.shards()?;
     if door.snapshots.borrow().is_none() {
         return Err(ApiError::new(ErrorCode::Unavailable, "the node has no configuration yet"));
     }
@@ -96,7 +97,8 @@ pub(super) async fn admit(
     headers: &HeaderMap,
     address: IpAddr,
 ) -> Result<Admission, ApiError> {
-    let app = door.shards.app(app_id).ok_or_else(ApiError::no_such_app)?;
+    let shards = door.shards()?;
+    let app = shards.app(app_id).ok_or_else(ApiError::no_such_app)?;
     let config = &app.app.config;
     if !config.enabled {
         return Err(ApiError::new(ErrorCode::AppDisabled, "the application is disabled"));
@@ -110,7 +112,7 @@ pub(super) async fn admit(
     let admitted = door.gate.admit_client(&app.app, address, token, unix_now()).await;
     // A reached limit is said before a full verification pool, but never to a caller without a valid token.
     if admitted.as_ref().map_or_else(|refusal| refusal.code == ErrorCode::Unavailable, |_| true) {
-        door.shards.check_limits(&app)?;
+        shards.check_limits(&app)?;
     }
     Ok(Admission { app, identity: admitted? })
 }

@@ -3,6 +3,20 @@
 pub(crate) const LISTEN: &str = "127.0.0.1:8080";
 pub(crate) const GRPC_LISTEN: &str = "127.0.0.1:7070";
 pub(crate) const ADMIN_LISTEN: &str = "127.0.0.1:9090";
+/// The port of `serve`'s gRPC: the commands for operators find either.
+pub(crate) const CONTROL_LISTEN: &str = GRPC_LISTEN;
+pub(crate) const ETCD_PREFIX: &str = "/realtime";
+/// [`realtime_control_plane::COMPACT_EVERY`].
+pub(crate) const ETCD_COMPACT_SECONDS: &str = "600";
+pub(crate) const CONTROL_ADMIN_LISTEN: &str = "127.0.0.1:9091";
+pub(crate) const CONTROL_PLANE: &str = SERVER;
+pub(crate) const PEER_LISTEN: &str = "127.0.0.1:7071";
+/// Services usually publish through a gateway.
+pub(crate) const NODE_GRPC_LISTEN: &str = "off";
+pub(crate) const NODE_ADMIN_LISTEN: &str = "127.0.0.1:9092";
+/// Beside a node on one machine.
+pub(crate) const GATEWAY_LISTEN: &str = "127.0.0.1:8081";
+pub(crate) const GATEWAY_ADMIN_LISTEN: &str = "127.0.0.1:9093";
 pub(crate) const DATA_DIR: &str = "./realtime-data";
 /// Whose header is believed can only be said by who runs the balancer.
 pub(crate) const PROXY_PROTOCOL: &str = "off";

@@ -120,7 +120,7 @@ fn see(args: &[OsString]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AppsCommand, Command, flag_names};
+    use super::super::{AppsCommand, Command, RoleCommand, flag_names};
     use super::*;
 
     fn read(line: &str) -> Result<(Cli, Vec<Problem>), Failure> {
@@ -146,7 +146,9 @@ mod tests {
                 "--wild: no such argument; see `realtime serve --help`",
             ]
         );
-        assert!(matches!(cli.command, Command::Serve(a) if a.listen.as_deref() == Some("1:2")));
+        assert!(
+            matches!(cli.command, Command::Role(RoleCommand::Serve(a)) if a.listen.as_deref() == Some("1:2"))
+        );
     }
 
     #[test]
@@ -204,7 +206,9 @@ mod tests {
     #[test]
     fn defaults_are_for_the_help_alone() {
         let (cli, _) = read("realtime serve").unwrap();
-        assert!(matches!(cli.command, Command::Serve(a) if a.listen.is_none() && a.drain_seconds.is_none()));
+        assert!(
+            matches!(cli.command, Command::Role(RoleCommand::Serve(a)) if a.listen.is_none() && a.drain_seconds.is_none())
+        );
     }
 
     #[test]

@@ -22,10 +22,10 @@ use crate::cli::{AppsCommand, CertsCommand, Command, KeysCommand, NodesCommand, 
 use crate::config::Layers;
 use crate::failure::Failure;
 
-/// Runs any command but `serve`.
+/// Runs any command that is no server.
 pub(crate) async fn run(command: &Command, layers: &Layers) -> Result<(), Failure> {
     match command {
-        Command::Serve(_) => unreachable!("main runs it"),
+        Command::Role(_) => unreachable!("main runs it"),
         Command::Completions { shell } => reference::completions(*shell),
         Command::Man(args) => reference::man(args, layers),
         Command::Token(args) => token::run(args, layers),

@@ -68,6 +68,15 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How often, from ten seconds to a day; `None`: `off`.
+pub(crate) fn period_or_off(text: &str) -> Result<Option<Duration>, String> {
+    match (text, number(text)) {
+        ("off", _) => Ok(None),
+        (_, Ok(seconds @ 10..=86_400)) => Ok(Some(Duration::from_secs(seconds))),
+        _ => Err("must be a whole number of seconds from 10 to 86400, or off".into()),
+    }
+}
+
 /// How long an answer is waited for: 1 to 3,600 seconds.
 pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     match number(text) {

@@ -6,27 +6,72 @@ use std::sync::Arc;
 use realtime_auth::{Gate, OperatorTokens};
 use realtime_proto::ids::{hex, random};
 
-use super::config::OperatorSource;
+use super::tasks::Tasks;
 use super::watch::Watched;
-use crate::config::parse;
+use crate::config::{Noted, Resolver, parse};
 use crate::failure::Failure;
 use crate::private_file;
 use crate::text_file;
 
 /// The file's name in the data directory.
-pub(super) const TOKEN_FILE: &str = "operator.token";
+const TOKEN_FILE: &str = "operator.token";
+
+/// Where operator tokens come from.
+pub(super) enum OperatorSource {
+    /// `REALTIME_OPERATOR_TOKEN`.
+    Given(String),
+    /// `--operator-tokens`.
+    File(PathBuf),
+    /// `operator.token` in this directory, made at the first start.
+    DataDir(PathBuf),
+    /// Nobody is an operator here.
+    Nobody,
+}
+
+impl OperatorSource {
+    /// What was given, if anything.
+    pub(super) fn resolve(r: &mut Resolver<'_>, file: Option<&String>) -> Result<Option<Self>, Noted> {
+        let token = r.token("operator-token", None);
+        let file = r.text("operator-tokens", file);
+        if let (Ok(Some(_)), Ok(Some(_))) = (&token, &file) {
+            r.note("operator-tokens", "an operator token is given too; give one of the two");
+        }
+        if let Ok(Some(token)) = &token
+            && (token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()))
+        {
+            // Nothing else can stand behind "Bearer " in a header, so it would never match.
+            r.note("operator-token", "must be printable ASCII without spaces");
+        }
+        Ok(match (token?, file?) {
+            (_, Some(file)) => Some(Self::File(file.into())),
+            (Some(token), None) => Some(Self::Given(token)),
+            (None, None) => None,
+        })
+    }
+}
+
+impl std::fmt::Debug for OperatorSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Given(_) => f.write_str("Given(…)"),
+            Self::File(path) => write!(f, "File({path:?})"),
+            Self::DataDir(path) => write!(f, "DataDir({path:?})"),
+            Self::Nobody => f.write_str("Nobody"),
+        }
+    }
+}
 
 /// The accepted tokens, and the file with the token itself where this process keeps one.
 #[derive(Debug)]
 pub(super) struct Operators {
-    pub(super) tokens: OperatorTokens,
-    pub(super) token_file: Option<PathBuf>,
+    tokens: OperatorTokens,
+    token_file: Option<PathBuf>,
     watched: Option<(PathBuf, Watched)>,
 }
 
 impl Operators {
     /// Reads, or at the first start makes, the tokens.
-    pub(super) fn load(source: &OperatorSource, data_dir: &Path) -> Result<Self, Failure> {
+    pub(super) fn load(source: &OperatorSource) -> Result<Self, Failure> {
         match source {
             OperatorSource::Given(token) => {
                 Ok(Self { tokens: OperatorTokens::single(token), token_file: None, watched: None })
@@ -36,18 +81,26 @@ impl Operators {
                 let tokens = read(path).map_err(|e| Failure::new(format!("--operator-tokens: {e}")))?;
                 Ok(Self { tokens, token_file: None, watched: Some((path.clone(), watched)) })
             }
-            OperatorSource::DataDir => {
+            OperatorSource::DataDir(data_dir) => {
                 let path = data_dir.join(TOKEN_FILE);
                 let token = made(&path).map_err(|e| Failure::new(format!("{}: {e}", path.display())))?;
                 Ok(Self { tokens: OperatorTokens::single(&token), token_file: Some(path), watched: None })
             }
+            OperatorSource::Nobody => {
+                Ok(Self { tokens: OperatorTokens::default(), token_file: None, watched: None })
+            }
         }
     }
 
-    /// What has to be watched, if anything: a future that puts changes into the gate, for ever.
-    pub(super) fn watch(&mut self, gate: Arc<Gate>) -> Option<impl Future<Output = ()> + Send + use<>> {
-        let (path, watched) = self.watched.take()?;
-        Some(watched.follow(move || read_again(&path, &gate)))
+    /// Tells the gate who is an operator, from now on; the file with the token itself where this process keeps one.
+    pub(super) fn start(self, gate: &Arc<Gate>, tasks: &mut Tasks) -> Option<PathBuf> {
+        let Self { tokens, token_file, watched } = self;
+        gate.set_operators(tokens);
+        if let Some((path, watched)) = watched {
+            let gate = Arc::clone(gate);
+            tasks.spawn_until_stop("operator tokens", watched.follow(move || read_again(&path, &gate)));
+        }
+        token_file
     }
 }
 
@@ -91,12 +144,12 @@ mod tests {
     #[test]
     fn the_first_start_makes_a_token_and_later_ones_keep_it() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Operators::load(&OperatorSource::DataDir, dir.path()).unwrap();
+        let first = Operators::load(&OperatorSource::DataDir(dir.path().to_owned())).unwrap();
         let path = first.token_file.unwrap();
         let token = private_file::read(&path).unwrap().unwrap();
         assert_eq!(token.len(), 64);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let second = Operators::load(&OperatorSource::DataDir, dir.path()).unwrap();
+        let second = Operators::load(&OperatorSource::DataDir(dir.path().to_owned())).unwrap();
         assert!(first.tokens.verify(&token).is_some() && second.tokens.verify(&token).is_some());
     }
 
@@ -105,10 +158,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens");
         std::fs::write(&path, "ann nonsense\n").unwrap();
-        let error = Operators::load(&OperatorSource::File(path.clone()), dir.path()).unwrap_err();
+        let error = Operators::load(&OperatorSource::File(path.clone())).unwrap_err();
         assert!(error.to_string().contains("line 1"), "{error}");
         std::fs::remove_file(&path).unwrap();
-        assert!(Operators::load(&OperatorSource::File(path), dir.path()).is_err());
+        assert!(Operators::load(&OperatorSource::File(path)).is_err());
     }
 
     #[tokio::test(start_paused = true)]
@@ -117,10 +170,11 @@ mod tests {
         let path = dir.path().join("tokens");
         std::fs::write(&path, "# nobody yet\n").unwrap();
         let source = OperatorSource::File(path.clone());
-        let mut operators = Operators::load(&source, dir.path()).unwrap();
+        let operators = Operators::load(&source).unwrap();
         let config = GateConfig { verifier_threads: 1, verifier_queue: 1, token_cache: 0 };
-        let gate = Arc::new(Gate::new(config, std::mem::take(&mut operators.tokens)));
-        let watch = tokio::spawn(operators.watch(Arc::clone(&gate)).unwrap());
+        let gate = Arc::new(Gate::new(config, OperatorTokens::default()));
+        let mut tasks = Tasks::new();
+        operators.start(&gate, &mut tasks);
         assert!(gate.admit_operator(Some("abc")).is_err());
 
         std::fs::write(&path, format!("ann {ABC}\n")).unwrap();
@@ -130,6 +184,6 @@ mod tests {
         std::fs::write(&path, "half a li").unwrap();
         tokio::time::sleep(LOOK_EVERY * 2).await;
         assert!(gate.admit_operator(Some("abc")).is_ok());
-        watch.abort();
+        tasks.stop().await;
     }
 }

@@ -15,11 +15,11 @@ use realtime_proto::{AdminPermission, ApiError, ErrorCode};
 use serde_json::{Value, json};
 use tonic::Request;
 
-use super::node::Node;
-use super::ready::Addresses;
 use crate::credentials::{Claims, Signer, key_file, publish_permission, subscribe_permission};
 use crate::failure::Failure;
 use crate::private_file;
+use crate::roles::node::Node;
+use crate::roles::ready::Addresses;
 
 /// The application's id and name.
 const APP: &str = "demo";

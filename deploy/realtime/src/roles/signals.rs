@@ -58,4 +58,27 @@ impl Signals {
             }
         }
     }
+
+    /// Work of the start, unless a signal comes before it is done.
+    pub(super) async fn interrupting<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            signal = self.next() => {
+                tracing::info!(signal, "stopping before the start was complete");
+                None
+            }
+        }
+    }
+
+    /// Work of the stop. A signal ends the process at once: what is acknowledged is on disk already, open connections
+    /// are cut.
+    pub(super) async fn cutting_short<T>(&mut self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            done = work => done,
+            signal = self.next() => {
+                tracing::warn!(signal, "exiting at once");
+                std::process::exit(1);
+            }
+        }
+    }
 }

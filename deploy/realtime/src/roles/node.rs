@@ -4,23 +4,35 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use realtime_data_plane::{Shards, ShardsConfig, UsageReporter};
+use realtime_data_plane::{MeshPort, Shards, ShardsConfig, UsageReporter};
 use realtime_discovery::{Command, Discovery, Report, Snapshot};
+use realtime_proto::NodePrefix;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{interval, timeout};
+use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-use super::tasks::Tasks;
+use super::process::Process;
 use crate::failure::Failure;
 
-/// Registration and the first snapshot come from the same process; this long means that something is broken.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// The discovery stream sends reports at most this often.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// What a node is told.
+#[derive(Debug)]
+pub(super) struct NodeConfig {
+    /// 0: one per core.
+    pub(super) shards: usize,
+    /// Over how long a drain closes the sessions.
+    pub(super) drain: Duration,
+    /// Where the mesh of a node with peers takes what is for them.
+    pub(super) mesh: Option<MeshPort>,
+}
 
 /// The running node.
 #[derive(Debug)]
 pub(super) struct Node {
+    /// Of its connections.
+    pub(super) prefix: NodePrefix,
     pub(super) shards: Arc<Shards>,
     /// What the shards have in force.
     pub(super) in_force: watch::Receiver<Option<Arc<Snapshot>>>,
@@ -29,30 +41,27 @@ pub(super) struct Node {
     drain: Arc<watch::Sender<bool>>,
     /// Set when the process stops: commands mean nothing any more then.
     stopping: CancellationToken,
-    /// True once another process has taken this node's name.
-    pub(super) superseded: watch::Receiver<bool>,
+    superseded: watch::Receiver<bool>,
 }
 
 impl Node {
-    /// Waits for the prefix, starts the shards and puts the first configuration in force.
+    /// Waits for the prefix, however long, starts the shards and puts the first configuration in force.
     pub(super) async fn start(
         mut discovery: Discovery,
-        shards: usize,
-        drain_over: Duration,
-        tasks: &mut Tasks,
-        backbone: &mut Tasks,
+        config: NodeConfig,
+        process: &mut Process,
     ) -> Result<Self, Failure> {
-        let late = |_| Failure::new("the control plane did not answer in time");
+        let NodeConfig { shards, drain: drain_over, mesh } = config;
+        let (tasks, backbone) = (&mut process.tasks, &mut process.backbone);
         let ended = |_| Failure::new("the discovery stream ended");
-        let prefix = timeout(START_TIMEOUT, discovery.prefix.wait_for(Option::is_some)).await;
-        let prefix = *prefix.map_err(late)?.map_err(ended)?;
+        let prefix = tokio::select! {
+            prefix = discovery.prefix.wait_for(Option::is_some) => *prefix.map_err(ended)?,
+            _ = discovery.superseded.wait_for(|superseded| *superseded) => return Err(superseded()),
+        };
         let prefix = prefix.ok_or_else(|| Failure::new("the control plane gave no connection-id prefix"))?;
-        let shards = Shards::start(ShardsConfig { threads: shards, mesh: None }, prefix)
+        let shards = Shards::start(ShardsConfig { threads: shards, mesh }, prefix)
             .map_err(|e| Failure::new(format!("cannot start the shards: {e}")))?;
-        timeout(START_TIMEOUT, discovery.snapshots.wait_for(Option::is_some))
-            .await
-            .map_err(late)?
-            .map_err(ended)?;
+        discovery.snapshots.wait_for(Option::is_some).await.map_err(ended)?;
         let Discovery { mut snapshots, commands, report, usage, superseded, guard, .. } = discovery;
         // Before the first client: what was used before the start counts.
         let usage = UsageReporter::new(shards.usage_ledger(), usage);
@@ -76,7 +85,16 @@ impl Node {
             let _guard = guard;
             report_usage(usage, stop).await;
         });
-        Ok(Self { shards, in_force, draining, drain, stopping, superseded })
+        Ok(Self { prefix, shards, in_force, draining, drain, stopping, superseded })
+    }
+
+    /// Resolves when another process has taken this node's name.
+    pub(super) async fn replaced(&mut self) -> Failure {
+        // A discovery that has ended otherwise is the process's own stop.
+        match self.superseded.wait_for(|superseded| *superseded).await {
+            Ok(_) => superseded(),
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Refuses new sessions and closes the others over the time; resolves when none is left.
@@ -85,6 +103,10 @@ impl Node {
         self.drain.send_replace(true);
         self.shards.drain(over).await;
     }
+}
+
+fn superseded() -> Failure {
+    Failure::new("another process has registered under this node's name (--node-id) and takes its place")
 }
 
 /// The front door reads `force` to know what the shards have: it comes second.

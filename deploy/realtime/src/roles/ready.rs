@@ -15,14 +15,18 @@ pub(super) struct Addresses {
     pub(super) listen: SocketAddr,
     pub(super) grpc: Option<SocketAddr>,
     pub(super) admin: Option<SocketAddr>,
+    pub(super) peer: Option<SocketAddr>,
 }
 
 impl Addresses {
     fn document(&self) -> Value {
         let mut document = Map::new();
-        for (name, address) in
-            [("listen", Some(self.listen)), ("grpcListen", self.grpc), ("adminListen", self.admin)]
-        {
+        for (name, address) in [
+            ("listen", Some(self.listen)),
+            ("grpcListen", self.grpc),
+            ("adminListen", self.admin),
+            ("peerListen", self.peer),
+        ] {
             if let Some(address) = address {
                 document.insert(name.into(), address.to_string().into());
             }
@@ -34,10 +38,10 @@ impl Addresses {
 impl fmt::Display for Addresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.listen)?;
-        for (name, address) in [("gRPC", self.grpc), ("metrics and probes", self.admin)] {
-            match address {
-                Some(address) => write!(f, ", {name} on {address}")?,
-                None => write!(f, ", {name} off")?,
+        for (name, address) in [("gRPC", self.grpc), ("metrics and probes", self.admin), ("peers", self.peer)]
+        {
+            if let Some(address) = address {
+                write!(f, ", {name} on {address}")?;
             }
         }
         Ok(())
@@ -63,7 +67,8 @@ mod tests {
     #[test]
     fn only_what_is_on_is_named() {
         let at = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let addresses = Addresses { listen: at("127.0.0.1:1"), grpc: None, admin: Some(at("[::1]:2")) };
+        let addresses =
+            Addresses { listen: at("127.0.0.1:1"), grpc: None, admin: Some(at("[::1]:2")), peer: None };
         assert_eq!(addresses.document().to_string(), r#"{"adminListen":"[::1]:2","listen":"127.0.0.1:1"}"#);
     }
 }

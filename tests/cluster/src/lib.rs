@@ -1,0 +1,1 @@
+//! Nothing but tests (`tests/cluster`): what a cluster of real processes promises.

@@ -1,0 +1,3 @@
+//! A cluster of real processes: etcd, two replicas of the control plane, three nodes, a gateway.
+
+mod delivery;
