@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use support::{Server, eventually, home, realtime, succeed};
 
 /// Every command that is no group, in an order in which their examples build on each other.
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 22] = [
     "keys generate",
     "token",
     "certs init",
@@ -29,8 +29,14 @@ const COMMANDS: [&str; 19] = [
     "undrain",
     "apps delete",
     "serve",
+    "control-plane",
+    "data-plane",
+    "gateway",
     "",
 ];
+
+/// Those whose examples run until they are stopped.
+const SERVERS: [&str; 5] = ["", "serve", "control-plane", "data-plane", "gateway"];
 
 fn help(words: &str) -> String {
     succeed(realtime().args(words.split_whitespace()).arg("--help"))
@@ -100,7 +106,7 @@ fn every_example_of_the_help_works_as_it_stands() {
     let home = home();
     let server = Server::start(home.path(), &["--demo", "--drain-seconds", "0"]);
     let publish = "realtime pub demo news hello";
-    for words in COMMANDS.iter().filter(|words| !["", "serve"].contains(words)) {
+    for words in COMMANDS.iter().filter(|words| !SERVERS.contains(words)) {
         let examples = examples(words);
         assert!(!examples.is_empty(), "{words}");
         for line in examples {
@@ -123,13 +129,17 @@ fn every_example_of_the_help_works_as_it_stands() {
 }
 
 #[test]
-fn the_examples_of_serve_are_understood() {
+fn the_examples_of_servers_are_understood() {
     let home = home();
-    for words in ["", "serve"] {
+    for words in SERVERS {
         let lines = examples(words);
-        for line in lines.iter().filter(|line| line.contains("serve")) {
+        let command = if words.is_empty() { "serve" } else { words };
+        for line in lines.iter().filter(|line| line.contains(command)) {
             // A problem more than the example has: it must be the only one, and nothing is started.
-            let line = format!("{line} --admin-listen nowhere");
+            let line = match line.split_once(" --admin-listen ") {
+                Some((line, _)) => format!("{line} --admin-listen nowhere"),
+                None => format!("{line} --admin-listen nowhere"),
+            };
             let mut command = Command::new("bash");
             let bin = Path::new(env!("CARGO_BIN_EXE_realtime")).parent().unwrap();
             command.args(["-c", &line]).current_dir(home.path());

@@ -73,5 +73,5 @@ mod tests {
     }
 
     /// Gateways of two releases run side by side during an upgrade.
-    const CHOSEN: &str = "";
+    const CHOSEN: &str = "abbaaabc";
 }

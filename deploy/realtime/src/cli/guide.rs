@@ -49,6 +49,42 @@ const GUIDES: &[Guide] = &[
         ],
     },
     Guide {
+        command: "control-plane",
+        examples: &[
+            (
+                "A replica on this machine's etcd",
+                "REALTIME_OPERATOR_TOKEN=s3cret realtime control-plane --etcd http://127.0.0.1:2379",
+            ),
+            (
+                "Another one beside it",
+                "REALTIME_OPERATOR_TOKEN=s3cret realtime control-plane --etcd http://127.0.0.1:2379 \\\n  \
+                 --listen 127.0.0.1:7080 --admin-listen 127.0.0.1:9081",
+            ),
+            ("Alone, with everything in a directory", "realtime control-plane --data-dir ./data"),
+        ],
+    },
+    Guide {
+        command: "data-plane",
+        examples: &[
+            (
+                "A node of a cluster on this machine",
+                "realtime data-plane --node-id node-1 --control-plane http://127.0.0.1:7070,http://127.0.0.1:7080",
+            ),
+            (
+                "Another one beside it",
+                "realtime data-plane --node-id node-2 --control-plane http://127.0.0.1:7070,http://127.0.0.1:7080 \\\n  \
+                 --listen 127.0.0.1:8082 --peer-listen 127.0.0.1:7072 --admin-listen 127.0.0.1:9082",
+            ),
+        ],
+    },
+    Guide {
+        command: "gateway",
+        examples: &[(
+            "The HTTP API of a cluster on this machine",
+            "realtime gateway --control-plane http://127.0.0.1:7070,http://127.0.0.1:7080",
+        )],
+    },
+    Guide {
         command: "token",
         examples: &[
             (

@@ -2,6 +2,10 @@
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use realtime_control_plane::ControlPlane;
+use tokio::time::timeout;
 
 use super::ready::Addresses;
 use super::signals::Signals;
@@ -10,6 +14,9 @@ use super::{limits, ready};
 use crate::config::Layers;
 use crate::failure::Failure;
 use crate::logs;
+
+/// The embedded store's last transaction takes milliseconds, and an etcd that does not answer is given up after 5 s.
+const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A role.
 pub(super) trait Role: Sized {
@@ -86,6 +93,13 @@ impl Process {
         }
         self.tasks.stop().await;
         self.backbone
+    }
+}
+
+/// Ends a control plane, and waits for its store.
+pub(super) async fn close(control: ControlPlane) {
+    if timeout(STORE_CLOSE_TIMEOUT, control.shutdown()).await.is_err() {
+        tracing::warn!("the store did not close in time");
     }
 }
 

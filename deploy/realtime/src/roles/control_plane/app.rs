@@ -1,7 +1,6 @@
 //! Wires a control plane: the store, its services on one port, metrics and probes on another.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use realtime_auth::Gate;
 use realtime_control_plane::{ControlPlane, ControlPlaneConfig as EmbeddedConfig, ReplicaConfig};
@@ -13,7 +12,6 @@ use realtime_proto::generated::admin::nodes_server::NodesServer;
 use realtime_proto::generated::admin::settings_server::SettingsServer;
 use realtime_proto::generated::discovery::discovery_server::DiscoveryServer;
 use realtime_proto::generated::replica::replica_server::ReplicaServer;
-use tokio::time::timeout;
 
 use super::caller::{anybody, member};
 use super::config::{ControlPlaneConfig, StoreConfig};
@@ -22,12 +20,9 @@ use crate::roles::cluster_tls::{Callers, ClusterPort};
 use crate::roles::links::Links;
 use crate::roles::listeners::Listeners;
 use crate::roles::operators::Operators;
-use crate::roles::process::{Process, Role, until_stopped};
+use crate::roles::process::{self, Process, Role, until_stopped};
 use crate::roles::signals::Signals;
 use crate::roles::{gate, grpc, links};
-
-/// The store's last transaction takes milliseconds, and an etcd that does not answer is given up after 5 s.
-const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Everything built and bound; nothing but probes and metrics served yet.
 #[derive(Debug)]
@@ -116,12 +111,8 @@ fn serve(
 
 /// The discovery streams end with the control plane, and the port with the last of them.
 async fn stop(control: ControlPlane, process: Process) {
-    let closed = timeout(STORE_CLOSE_TIMEOUT, control.shutdown());
-    let (backbone, closed) = tokio::join!(process.stop(), closed);
+    let (backbone, ()) = tokio::join!(process.stop(), process::close(control));
     backbone.stop().await;
-    if closed.is_err() {
-        tracing::warn!("the store did not close in time");
-    }
 }
 
 fn admin_listener(serving: Arc<OnceLock<()>>, grpc: GrpcConnections, gate: Arc<Gate>) -> AdminListener {

@@ -174,7 +174,7 @@ mod tests {
         let config = resolve(&ControlPlaneArgs::default(), &Layers::default()).unwrap();
         assert_eq!(config.ports.listen.to_string(), "127.0.0.1:7070");
         assert_eq!(config.ports.admin.unwrap().to_string(), "127.0.0.1:9091");
-        assert!(matches!(config.store, StoreConfig::DataDir(dir) if dir == PathBuf::from("./realtime-data")));
+        assert!(matches!(config.store, StoreConfig::DataDir(dir) if dir.ends_with("realtime-data")));
         let config = resolve(&on_etcd("http://a:1, http://b:1"), &Layers::default()).unwrap();
         let StoreConfig::Etcd { options, compact_every, .. } = config.store else { panic!("on etcd") };
         assert_eq!((options.endpoints.len(), options.prefix.as_str()), (2, "/realtime"));

@@ -26,7 +26,7 @@ use crate::roles::admin_port::{self, View};
 use crate::roles::listeners::Listeners;
 use crate::roles::node::{Node, NodeConfig};
 use crate::roles::operators::Operators;
-use crate::roles::process::{Process, Role, until_stopped};
+use crate::roles::process::{self, Process, Role, until_stopped};
 use crate::roles::public::PublicPort;
 use crate::roles::signals::Signals;
 use crate::roles::tasks::Tasks;
@@ -35,8 +35,6 @@ use crate::roles::{fallback, gate, grpc};
 
 /// Registration and the first snapshot come from the same process; this long means that something is broken.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// The store's last transaction takes milliseconds.
-const STORE_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Everything built and bound; nothing served yet.
 #[derive(Debug)]
@@ -177,9 +175,7 @@ impl App {
         let backbone = self.process.stop().await;
         // Only now everything has been counted that will be.
         backbone.stop().await;
-        if timeout(STORE_CLOSE_TIMEOUT, self.control.shutdown()).await.is_err() {
-            tracing::warn!("the store did not close in time");
-        }
+        process::close(self.control).await;
     }
 }
 
