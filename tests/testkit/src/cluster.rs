@@ -4,11 +4,14 @@
 //! Every process keeps its public address over restarts, so that clients and `--control-plane` find it again; the other
 //! ports are new each time.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
 
 use crate::app::TestAppBuilder;
 use crate::etcd::{Etcd, free_port};
 use crate::http::Request;
+use crate::network::Network;
 use crate::server::{OPERATOR_TOKEN, Role, Server};
 use crate::wait::{eventually, eventually_equal};
 
@@ -22,6 +25,7 @@ pub struct ClusterBuilder {
     nodes: usize,
     gateways: usize,
     args: Vec<(Role, String)>,
+    network: Option<Arc<Network>>,
 }
 
 impl ClusterBuilder {
@@ -50,6 +54,14 @@ impl ClusterBuilder {
         self
     }
 
+    /// Runs each node on a machine of this network, everything else at its hub.
+    #[must_use]
+    pub fn network(self, network: &Arc<Network>) -> Self {
+        let all = [Role::ControlPlane, Role::DataPlane, Role::Gateway];
+        let allowed = all.iter().fold(self, |builder, role| builder.args(*role, &["--insecure-cluster"]));
+        Self { network: Some(Arc::clone(network)), ..allowed }
+    }
+
     /// Starts etcd and all processes, and waits until they serve and know each other.
     ///
     /// # Panics
@@ -58,7 +70,7 @@ impl ClusterBuilder {
         let etcd = Etcd::start().await;
         let url = etcd.url();
         let store = ["--etcd", url.as_str()];
-        let replicas = (0..self.control_planes).map(|_| self.process(Role::ControlPlane, &store));
+        let replicas = (0..self.control_planes).map(|_| self.process(Role::ControlPlane, None, &store));
         let control_planes = join_all(replicas).await;
         let mut cluster =
             Cluster { builder: self, etcd, control_planes, nodes: Vec::new(), gateways: Vec::new() };
@@ -69,13 +81,19 @@ impl ClusterBuilder {
         cluster
     }
 
-    /// Starts a process on an address that it keeps.
-    async fn process(&self, role: Role, args: &[&str]) -> Server {
+    /// Starts a process on an address that it keeps; `machine`: of the network, where there is one.
+    async fn process(&self, role: Role, machine: Option<usize>, args: &[&str]) -> Server {
+        let (host, prefix) = match (&self.network, machine) {
+            (None, _) => ("127.0.0.1".to_owned(), Vec::new()),
+            (Some(network), None) => (network.hub().to_string(), Vec::new()),
+            (Some(network), Some(machine)) => (network.address(machine).to_string(), network.prefix(machine)),
+        };
         let more = self.args.iter().filter(|(of, _)| *of == role);
         let more: Vec<&str> = more.map(|(_, arg)| arg.as_str()).collect();
         for _ in 0..ATTEMPTS {
-            let listen = format!("127.0.0.1:{}", free_port());
-            let mut server = Server::of(role).args(&["--listen", &listen]).args(args).args(&more).spawn();
+            let listen = format!("{host}:{}", free_port());
+            let server = Server::of(role).at(&host, prefix.clone()).args(&["--listen", &listen]);
+            let mut server = server.args(args).args(&more).spawn();
             match server.served().await {
                 Ok(()) => return server,
                 Err(_) if server.log().contains("cannot listen on") => {}
@@ -109,7 +127,7 @@ impl Cluster {
     /// The same, to be changed.
     #[must_use]
     pub fn builder() -> ClusterBuilder {
-        ClusterBuilder { control_planes: 2, nodes: 3, gateways: 1, args: Vec::new() }
+        ClusterBuilder { control_planes: 2, nodes: 3, gateways: 1, args: Vec::new(), network: None }
     }
 
     /// The id of a node.
@@ -137,11 +155,12 @@ impl Cluster {
 
     async fn new_node(&self, index: usize) -> Server {
         let (urls, id) = (self.control_plane_urls(), Self::node_id(index));
-        self.builder.process(Role::DataPlane, &["--control-plane", &urls, "--node-id", &id]).await
+        let args = ["--control-plane", &urls, "--node-id", &id];
+        self.builder.process(Role::DataPlane, Some(index), &args).await
     }
 
     async fn new_gateway(&self) -> Server {
-        self.builder.process(Role::Gateway, &["--control-plane", &self.control_plane_urls()]).await
+        self.builder.process(Role::Gateway, None, &["--control-plane", &self.control_plane_urls()]).await
     }
 
     /// Waits until every node has a link to every other one, and every gateway knows all nodes. All must run.

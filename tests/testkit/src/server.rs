@@ -1,6 +1,6 @@
 //! A server process, `realtime serve` or a role of a cluster: started in a directory of its own, killed on drop.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -61,9 +61,26 @@ pub struct ServerBuilder {
     certificate: Option<Certificate>,
     ca: String,
     route: Route,
+    place: Place,
+}
+
+/// Where a process runs.
+#[derive(Debug, Clone)]
+struct Place {
+    /// Its ports are bound to this address.
+    host: String,
+    /// What stands before the program's name.
+    prefix: Vec<String>,
 }
 
 impl ServerBuilder {
+    /// Binds its ports to another address than loopback's, and starts it by way of these words.
+    #[must_use]
+    pub(crate) fn at(mut self, host: &str, prefix: Vec<String>) -> Self {
+        self.place = Place { host: host.into(), prefix };
+        self
+    }
+
     /// Adds command-line arguments.
     #[must_use]
     pub fn args(mut self, args: &[&str]) -> Self {
@@ -126,9 +143,9 @@ impl ServerBuilder {
     /// When it does not start.
     #[must_use]
     pub fn spawn(self) -> Server {
-        let Self { role, args: given, env, certificate, ca, route } = self;
+        let Self { role, args: given, env, certificate, ca, route, place } = self;
         let home = Arc::new(tempfile::tempdir().expect("a temporary directory"));
-        let mut args = role.args(home.path());
+        let mut args = role.args(home.path(), &place.host);
         args.extend(given);
         if let Some(certificate) = certificate {
             let [chain, key] = certificate_files(home.path());
@@ -137,7 +154,7 @@ impl ServerBuilder {
             std::fs::write(home.path().join(CA_FILE), ca).expect("the CA's file");
             args.extend(["--tls-cert".into(), chain.into(), "--tls-key".into(), key.into()]);
         }
-        Server::launch(args, env, route, home)
+        Server::launch(args, env, route, place.prefix, home)
     }
 }
 
@@ -156,7 +173,7 @@ pub enum Role {
 
 impl Role {
     /// The command and the ports that it has: free ones.
-    fn args(self, home: &Path) -> Vec<OsString> {
+    fn args(self, home: &Path, host: &str) -> Vec<OsString> {
         let (command, ports): (_, &[&str]) = match self {
             Self::Serve => ("serve", &["--listen", "--grpc-listen", "--admin-listen"]),
             Self::ControlPlane => ("control-plane", &["--admin-listen"]),
@@ -164,7 +181,7 @@ impl Role {
             Self::Gateway => ("gateway", &["--admin-listen"]),
         };
         let mut args = vec![OsString::from(command)];
-        args.extend(ports.iter().flat_map(|flag| [OsString::from(flag), "127.0.0.1:0".into()]));
+        args.extend(ports.iter().flat_map(|flag| [OsString::from(flag), format!("{host}:0").into()]));
         if self == Self::Serve {
             args.extend(["--data-dir".into(), home.join("data").into()]);
         }
@@ -185,6 +202,7 @@ pub struct Server {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     route: Route,
+    prefix: Vec<String>,
     /// Shared with the server started after this one on the same directory.
     home: Arc<TempDir>,
     addresses: Value,
@@ -219,12 +237,19 @@ impl Server {
             certificate: None,
             ca: String::new(),
             route: Route::default(),
+            place: Place { host: "127.0.0.1".into(), prefix: Vec::new() },
         }
     }
 
-    fn launch(args: Vec<OsString>, env: Vec<(OsString, OsString)>, route: Route, home: Arc<TempDir>) -> Self {
-        let child = spawn(&args, &env, home.path());
-        Self { child, args, env, route, home, addresses: Value::Null }
+    fn launch(
+        args: Vec<OsString>,
+        env: Vec<(OsString, OsString)>,
+        route: Route,
+        prefix: Vec<String>,
+        home: Arc<TempDir>,
+    ) -> Self {
+        let child = spawn(&prefix, &args, &env, home.path());
+        Self { child, args, env, route, prefix, home, addresses: Value::Null }
     }
 
     /// Waits until it serves.
@@ -254,9 +279,9 @@ impl Server {
     /// Starts a server with the same arguments on the same data directory; this one must have ended.
     pub async fn restart(self) -> Self {
         let (args, env, home) = (self.args.clone(), self.env.clone(), Arc::clone(&self.home));
-        let route = self.route.clone();
+        let (route, prefix) = (self.route.clone(), self.prefix.clone());
         drop(self);
-        let mut next = Self::launch(args, env, route, home);
+        let mut next = Self::launch(args, env, route, prefix, home);
         next.ready().await;
         next
     }
@@ -273,7 +298,7 @@ impl Server {
     /// When it cannot be killed or started.
     pub fn spawn_again(&mut self) {
         self.kill();
-        self.child = spawn(&self.args, &self.env, self.home.path());
+        self.child = spawn(&self.prefix, &self.args, &self.env, self.home.path());
     }
 
     /// The public address, `host:port`.
@@ -419,14 +444,15 @@ fn ready_file(home: &Path) -> PathBuf {
     home.join("ready.json")
 }
 
-fn spawn(args: &[OsString], env: &[(OsString, OsString)], home: &Path) -> Child {
+fn spawn(prefix: &[String], args: &[OsString], env: &[(OsString, OsString)], home: &Path) -> Child {
     let ready = ready_file(home);
     // A server killed before had written one.
     let _ = std::fs::remove_file(&ready);
     let log =
         std::fs::File::options().create(true).append(true).open(home.join("log")).expect("the server's log");
-    let mut command = Command::new(binary());
-    command.args(args).arg("--ready-file").arg(&ready);
+    let mut words = prefix.iter().map(OsStr::new).chain([binary().as_os_str()]);
+    let mut command = Command::new(words.next().expect("the program itself"));
+    command.args(words).args(args).arg("--ready-file").arg(&ready);
     command.env_remove("REALTIME_OPERATOR_TOKEN").envs(env.iter().cloned());
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log, twice")).stderr(log);
     command.spawn().unwrap_or_else(|e| panic!("{}: {e}", binary().display()))
