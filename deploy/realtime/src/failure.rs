@@ -56,6 +56,11 @@ impl Failure {
         Self::Failed { code: code.into(), message: what.into() }
     }
 
+    /// Standard output takes nothing more: a full disk, say.
+    pub(crate) fn unwritten(error: &io::Error) -> Self {
+        Self::new(format!("cannot write to standard output: {error}"))
+    }
+
     /// Something that was given is wrong or missing.
     pub(crate) fn input(what: impl Into<String>) -> Self {
         Self::Input(what.into())
@@ -73,9 +78,13 @@ impl Failure {
     pub(crate) fn report(self, json: bool) -> ExitCode {
         let (status, code, lines) = match self {
             Self::Shown(shown) => {
-                // A reader that has gone away wants no more.
-                shown.iter().for_each(|shown| drop(shown.print()));
-                return ExitCode::SUCCESS;
+                let printed = shown.map_or(Ok(()), |shown| shown.print()).and_then(|()| io::stdout().flush());
+                return match printed {
+                    Ok(()) => ExitCode::SUCCESS,
+                    // A reader that has gone away wants no more.
+                    Err(e) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+                    Err(e) => Self::unwritten(&e).report(json),
+                };
             }
             Self::Pending => return ExitCode::from(PENDING),
             Self::Incomplete(help) => {

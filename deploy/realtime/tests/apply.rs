@@ -72,6 +72,34 @@ fn a_toml_file_holds_keys_as_they_are_and_applying_it_again_changes_nothing() {
 }
 
 #[test]
+fn what_was_asked_for_is_done_though_nobody_reads_of_it() {
+    let home = home();
+    let server = Server::start(home.path(), &[]);
+    write(home.path(), "apps.json", &json!([app("one"), app("two")]).to_string());
+    write(home.path(), "settings.json", "{\"telemetryRetentionDays\": 7}");
+    let unread = |args: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = server.operator(args);
+        command.stdout(writer).stderr(Stdio::piped());
+        let output = command.output().unwrap();
+        assert!(output.stderr.is_empty(), "{args:?}: {output:?}");
+        output.status.code().unwrap()
+    };
+    let apps = ["apps", "apply", "-f", "apps.json"];
+    let settings = ["settings", "apply", "-f", "settings.json"];
+    for args in [&apps, &settings] {
+        let dry_run = [&args[..], &["--dry-run"]].concat();
+        let dry_json = [&dry_run[..], &["--json"]].concat();
+        for (command, status) in [(&dry_run, 3), (&dry_json, 3), (&args.to_vec(), 0)] {
+            assert_eq!(unread(command), status, "{command:?}");
+        }
+    }
+    assert_eq!(succeed(&mut server.operator(&["apps", "list"])).lines().count(), 3);
+    assert!(succeed(&mut server.operator(&["settings", "get"])).contains("\"telemetryRetentionDays\": 7"));
+}
+
+#[test]
 fn what_get_and_list_print_can_be_edited_and_applied_from_standard_input() {
     let home = home();
     let server = Server::start(home.path(), &["--demo"]);

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use support::{Server, eventually, fail, follow, home, realtime, stdout, succeed};
+use support::{Running, Server, eventually, fail, follow, home, realtime, stdout, succeed};
 
 /// A command in a directory without a server, with an operator token.
 fn alone(home: &Path, line: &str) -> Command {
@@ -374,10 +374,35 @@ fn a_reader_that_goes_away_ends_a_command_quietly() {
         assert!(output.status.success(), "{line}: {output:?}");
         assert!(output.stderr.is_empty(), "{line}: {output:?}");
     }
+    // A follower has nothing else to do.
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut following = server.client(&["sub", "demo", "news"]);
+    let errors = home.path().join("errors");
+    following.stdout(writer).stderr(std::fs::File::create(&errors).unwrap());
+    let mut following = Running(following.spawn().unwrap());
+    let said = || std::fs::read_to_string(&errors).unwrap();
+    eventually("the subscription", || said().contains("subscribed to news").then_some(()));
+    drop(reader);
+    succeed(&mut server.client(&["pub", "demo", "news", "x"]));
+    let status = eventually("the follower's end", || following.0.try_wait().unwrap());
+    assert!(status.success() && !said().contains("realtime: "), "{status} {}", said());
     // A message that cannot be said is no reason to panic.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     assert_eq!(realtime().arg("bogus").stderr(writer).status().unwrap().code(), Some(2));
+}
+
+#[test]
+fn what_cannot_be_written_is_a_failure() {
+    let home = home();
+    for line in ["--version", "--help", "help apps apply", "completions bash", "man", "keys generate"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = realtime().args(line.split(' ')).current_dir(home.path()).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{line}: {output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.starts_with("realtime: cannot write to standard output: "), "{line}: {said}");
+        assert_eq!(said.lines().count(), 1, "{line}: {said}");
+    }
 }
 
 #[test]

@@ -135,6 +135,12 @@ fn a_publish_that_is_refused_fails_with_the_reason() {
     assert!(with_token(&["pub", "other", "t", "x"]).contains("no such application"));
     let wrong = fail(&mut server.client(&["pub", "a", "t", "x", "--secret", "another-secret"]), 1);
     assert_eq!(wrong.lines().count(), 1, "{wrong}");
+    // A follower that has never had a session does not try for ever, either.
+    for topic in ["t", "main"] {
+        let wrong = fail(&mut server.client(&["sub", "a", topic, "--secret", "another-secret"]), 1);
+        assert!(wrong.starts_with("realtime: ") && wrong.trim_end().ends_with("(401)"), "{wrong}");
+        assert_eq!(wrong.lines().count(), 1, "{wrong}");
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Standard output. A reader that goes away (`| head`) ends the command without a word.
+//! Standard output. A reader that goes away (`| head`) gets no more, and that is no failure: the command does all the
+//! same what it was asked to do, and ends with the status that this has.
 
 use std::io::{self, Write, stdout};
 
@@ -6,13 +7,32 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// Prints text as it is and flushes it: readers of a pipe see it now.
+/// Who reads standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// Somebody may.
+    There,
+    /// Nobody ever will.
+    Gone,
+}
+
+/// Prints text as it is.
 pub(super) fn raw(bytes: &[u8]) -> Result<(), Failure> {
+    write(bytes).map(drop)
+}
+
+/// Prints a line of many, for a command that has nothing else to do.
+pub(super) fn one_of_many(text: &str) -> Result<Reader, Failure> {
+    write(format!("{text}\n").as_bytes())
+}
+
+/// Flushes as well: readers of a pipe see it now.
+fn write(bytes: &[u8]) -> Result<Reader, Failure> {
     let mut out = stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(e) => Err(Failure::new(format!("cannot write to standard output: {e}"))),
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(Reader::There),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(e) => Err(Failure::unwritten(&e)),
     }
 }
 

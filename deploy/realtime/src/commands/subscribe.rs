@@ -7,11 +7,14 @@ use realtime_proto::topic::{self, MAIN};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::client::{ClientConfig, app_id, resolve};
-use super::print;
+use super::print::{self, Reader};
 use crate::cli::SubArgs;
 use crate::config::{Layers, parse};
 use crate::credentials::{literal_pattern, subscribe_permission};
 use crate::failure::{Failure, say};
+
+/// The close code of a session whose token is refused; other refusals that are final are so to the client, too.
+const UNAUTHORIZED: u16 = 4401;
 
 /// Follows topics and prints one line per message, until interrupted.
 pub(super) async fn run(args: &SubArgs, layers: &Layers) -> Result<(), Failure> {
@@ -46,7 +49,9 @@ pub(super) async fn run(args: &SubArgs, layers: &Layers) -> Result<(), Failure> 
         };
         match event {
             Some(Event::Message(message)) => {
-                print::line(&shown(&message, config.json))?;
+                if print::one_of_many(&shown(&message, config.json))? == Reader::Gone {
+                    break;
+                }
                 left = left.map(|n| n - 1);
             }
             Some(event) => {
@@ -74,8 +79,8 @@ fn shown(message: &Message, json: bool) -> String {
     }
 }
 
-/// What is no message goes to standard error. A refused topic ends the command, and so does a server that cannot be
-/// reached at first; once there has been a session, the connection is made again.
+/// What is no message goes to standard error. A refused topic ends the command, and so does a server that at first
+/// cannot be reached or refuses the token; once there has been a session, the connection is made again.
 fn other(event: Event, connected: bool, config: &ClientConfig) -> Result<(), Failure> {
     match event {
         Event::Connected { connection_id } => say(&format!("connected as {connection_id}")),
@@ -87,8 +92,9 @@ fn other(event: Event, connected: bool, config: &ClientConfig) -> Result<(), Fai
             return Err(Failure::coded(code.clone(), format!("{about}: refused: {message} ({code})")));
         }
         Event::Disconnected { code, reason, retry_in: None } => return Err(config.closed(code, &reason)),
-        Event::Disconnected { code: None, reason, .. } if !connected => {
-            return Err(config.closed(None, &reason));
+        // Another token that is signed in the same way fares no better.
+        Event::Disconnected { code: code @ (None | Some(UNAUTHORIZED)), reason, .. } if !connected => {
+            return Err(config.closed(code, &reason));
         }
         Event::Disconnected { code, reason, retry_in: Some(delay) } => {
             let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
