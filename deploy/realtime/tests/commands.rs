@@ -43,6 +43,42 @@ fn every_problem_of_the_configuration_is_told_at_once_with_status_2() {
 }
 
 #[test]
+fn operator_tokens_that_cannot_be_are_told_with_all_other_problems_and_before_anything_is_made() {
+    let home = home();
+    for (name, text) in [("malformed", "ann nonsense\n"), ("empty", ""), ("comments", "# ann\n\n")] {
+        std::fs::write(home.path().join(name), text).unwrap();
+    }
+    for (file, why) in [
+        ("missing", "cannot read missing: No such file"),
+        ("malformed", "malformed: line 1: "),
+        ("empty", "empty: there is no token in it"),
+        ("comments", "comments: there is no token in it"),
+    ] {
+        for role in ["serve", "control-plane", "data-plane", "gateway"] {
+            let mut command = realtime();
+            command.args([role, "--listen", "nowhere", "--operator-tokens", file]).current_dir(home.path());
+            let said = fail(&mut command, 2);
+            let flag = "--operator-tokens (REALTIME_OPERATOR_TOKENS, key operator-tokens): ";
+            assert!(said.contains(&format!("{flag}{why}")) && said.contains("--listen "), "{role}: {said}");
+            assert!(!home.path().join("realtime-data").exists(), "{role}");
+        }
+    }
+    // What an earlier start should have left.
+    let kept = home.path().join("data/operator.token");
+    std::fs::create_dir(kept.parent().unwrap()).unwrap();
+    for text in ["", "\n", "two words"] {
+        std::fs::write(&kept, text).unwrap();
+        for role in ["serve", "control-plane"] {
+            let mut command = realtime();
+            command.args([role, "--data-dir", "data", "--listen", "nowhere"]).current_dir(home.path());
+            let said = fail(&mut command, 2);
+            assert!(said.contains("data/operator.token: the token ") && said.contains("--listen "), "{said}");
+            assert_eq!(std::fs::read_dir(home.path().join("data")).unwrap().count(), 1, "{role}");
+        }
+    }
+}
+
+#[test]
 fn a_variable_that_is_not_text_is_a_problem_and_not_the_default() {
     let bytes = std::ffi::OsStr::from_bytes(b"127.0.0.1:\xff");
     let said = fail(realtime().args(["serve", "--data-dir", "/dev/null"]).env("REALTIME_LISTEN", bytes), 2);

@@ -120,7 +120,7 @@ fn an_operator_token_that_no_request_can_carry_is_refused_wherever_it_stands() {
     assert_says(&mut list, 2, &format!("./realtime-data/operator.token: the token {why}"));
     let mut serve = realtime();
     serve.args(["serve", "--listen", "127.0.0.1:0", "--grpc-listen", "off", "--admin-listen", "off"]);
-    let said = fail(serve.current_dir(home.path()), 1);
+    let said = fail(serve.current_dir(home.path()), 2);
     assert!(said.contains("operator.token: the token has characters") && !said.contains("lines"), "{said}");
 }
 

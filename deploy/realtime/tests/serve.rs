@@ -294,7 +294,7 @@ fn operator_tokens_come_from_a_file_and_follow_its_changes() {
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     let home = home();
     let tokens = home.path().join("tokens");
-    std::fs::write(&tokens, "# nobody yet\n").unwrap();
+    std::fs::write(&tokens, format!("# for now\nbob {}\n", "0".repeat(64))).unwrap();
     let server = Server::start(home.path(), &["--operator-tokens", "tokens"]);
     assert!(!home.path().join("data/operator.token").exists());
     let list = || server.operator(&["apps", "list", "--token", "abc"]).output().unwrap().status.success();

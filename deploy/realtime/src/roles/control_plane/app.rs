@@ -19,7 +19,6 @@ use crate::failure::Failure;
 use crate::roles::cluster_tls::{Callers, ClusterPort};
 use crate::roles::links::Links;
 use crate::roles::listeners::Listeners;
-use crate::roles::operators::Operators;
 use crate::roles::process::{self, Process, Role, until_stopped};
 use crate::roles::signals::Signals;
 use crate::roles::{gate, grpc, links};
@@ -53,7 +52,7 @@ impl Role for App {
             process.tasks.spawn("admin listener", admin.serve(listener, process.tasks.stopping()));
         }
         let control = open(store, &listeners, &links, &gate).await?;
-        Operators::load(&operators)?.start(&gate, &mut process.tasks);
+        operators.start(&gate, &mut process.tasks)?;
         Ok(Self { control, listeners, port, serving, process })
     }
 

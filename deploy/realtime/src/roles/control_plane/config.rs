@@ -10,7 +10,7 @@ use crate::config::{Layers, Noted, Resolver, parse};
 use crate::failure::Failure;
 use crate::roles::links::{Advertised, LinksConfig};
 use crate::roles::listeners::Ports;
-use crate::roles::operators::OperatorSource;
+use crate::roles::operators::Operators;
 
 /// The values of `control-plane`.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(in crate::roles) struct ControlPlaneConfig {
     pub(super) ports: Ports,
     pub(super) links: LinksConfig,
     pub(super) store: StoreConfig,
-    pub(super) operators: OperatorSource,
+    pub(super) operators: Operators,
     /// Key sets over plain HTTP and from addresses that are not public.
     pub(super) allow_insecure_jwks: bool,
     pub(super) ready_file: Option<PathBuf>,
@@ -48,7 +48,7 @@ pub(in crate::roles) fn resolve(
     let listen = r.value("listen", args.listen.as_ref(), defaults::CONTROL_LISTEN, parse::address);
     let admin_listen =
         r.value("admin-listen", args.admin_listen.as_ref(), defaults::CONTROL_ADMIN_LISTEN, parse::listen);
-    let operators = OperatorSource::resolve(&mut r, args.operator_tokens.as_ref());
+    let operators = Operators::resolve(&mut r, args.operator_tokens.as_ref());
     let links = LinksConfig::resolve(&mut r, &args.cluster);
     let insecure_jwks = r.switch("allow-insecure-jwks", args.allow_insecure_jwks.as_ref());
     let ready_file = r.text("ready-file", args.ready_file.as_ref());
@@ -84,17 +84,17 @@ pub(in crate::roles) fn resolve(
         (Err(noted), _, _) | (_, Err(noted), _) => Err(noted),
         (_, _, Err(noted)) => Err(*noted),
     };
-    r.finish()?;
-    let store = store?;
-    let own = match &store {
-        StoreConfig::DataDir(dir) => OperatorSource::DataDir(dir.clone()),
-        StoreConfig::Etcd { .. } => OperatorSource::Nobody,
+    let operators = match (operators, &store) {
+        (Ok(None), Ok(StoreConfig::DataDir(dir))) => Operators::in_data_dir(&mut r, dir),
+        (Ok(given), _) => Ok(given.unwrap_or(Operators::Nobody)),
+        (Err(noted), _) => Err(noted),
     };
+    r.finish()?;
     Ok(ControlPlaneConfig {
         ports: Ports { listen: listen?, grpc: None, admin: admin_listen?, peer: None },
         links: links?,
-        store,
-        operators: operators?.unwrap_or(own),
+        store: store?,
+        operators: operators?,
         allow_insecure_jwks: insecure_jwks?,
         ready_file: ready_file?.map(PathBuf::from),
     })
@@ -153,8 +153,15 @@ fn etcd_user(r: &mut Resolver<'_>, args: &EtcdArgs) -> Result<Option<EtcdUser>, 
 mod tests {
     use super::*;
 
-    fn problems(args: &ControlPlaneArgs) -> Vec<String> {
-        match resolve(args, &Layers::default()) {
+    /// An environment with an operator's token.
+    fn operated() -> Layers {
+        let known = ["operator-token".to_owned()].into();
+        let env = [("REALTIME_OPERATOR_TOKEN".to_owned(), "t".to_owned())].into_iter();
+        Layers::from_parts(None, &known, Vec::new(), env, |_| Err("no file".into()))
+    }
+
+    fn problems(args: &ControlPlaneArgs, layers: &Layers) -> Vec<String> {
+        match resolve(args, layers) {
             Err(Failure::Usage(problems)) => problems.into_iter().map(|p| p.0).collect(),
             Ok(_) => Vec::new(),
             Err(other) => panic!("{other}"),
@@ -164,7 +171,6 @@ mod tests {
     fn on_etcd(urls: &str) -> ControlPlaneArgs {
         ControlPlaneArgs {
             etcd: EtcdArgs { etcd: Some(urls.into()), ..EtcdArgs::default() },
-            operator_tokens: Some("tokens".into()),
             ..ControlPlaneArgs::default()
         }
     }
@@ -175,7 +181,7 @@ mod tests {
         assert_eq!(config.ports.listen.to_string(), "127.0.0.1:7070");
         assert_eq!(config.ports.admin.unwrap().to_string(), "127.0.0.1:9091");
         assert!(matches!(config.store, StoreConfig::DataDir(dir) if dir.ends_with("realtime-data")));
-        let config = resolve(&on_etcd("http://a:1, http://b:1"), &Layers::default()).unwrap();
+        let config = resolve(&on_etcd("http://a:1, http://b:1"), &operated()).unwrap();
         let StoreConfig::Etcd { options, compact_every, .. } = config.store else { panic!("on etcd") };
         assert_eq!((options.endpoints.len(), options.prefix.as_str()), (2, "/realtime"));
         assert_eq!(compact_every, Some(realtime_control_plane::COMPACT_EVERY));
@@ -184,16 +190,16 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_named() {
         let mut args = on_etcd("https://a:1");
-        assert!(problems(&args)[0].starts_with("--etcd "), "https needs a CA");
+        assert!(problems(&args, &operated())[0].starts_with("--etcd "), "https needs a CA");
         args.etcd.etcd_cert = Some("cert".into());
         args.etcd.etcd_user = Some("root".into());
-        let found = problems(&args);
+        let found = problems(&args, &operated());
         assert!(found.len() == 2 && found[0].starts_with("--etcd-key ") && found[1].starts_with("--etcd-p"));
         let mut args = on_etcd("http://a:1");
-        (args.data_dir, args.operator_tokens) = (Some("dir".into()), None);
+        args.data_dir = Some("dir".into());
         args.listen = Some("0.0.0.0:0".into());
         args.cluster.insecure_cluster = Some("true".into());
-        let found = problems(&args).join("\n");
+        let found = problems(&args, &Layers::default()).join("\n");
         for flag in ["--data-dir", "--operator-tokens", "--advertise"] {
             assert!(found.contains(flag), "{flag} in {found}");
         }

@@ -17,7 +17,6 @@ use crate::roles::cluster_tls::Callers;
 use crate::roles::links::Links;
 use crate::roles::listeners::Listeners;
 use crate::roles::node::{Node, NodeConfig};
-use crate::roles::operators::Operators;
 use crate::roles::process::{Process, Role, until_stopped};
 use crate::roles::public::PublicPort;
 use crate::roles::signals::Signals;
@@ -63,7 +62,7 @@ impl Role for App {
             let admin = admin_port::listener(Arc::clone(&view));
             process.tasks.spawn("admin listener", admin.serve(listener, process.tasks.stopping()));
         }
-        Operators::load(&operators)?.start(&gate, &mut process.tasks);
+        operators.start(&gate, &mut process.tasks)?;
         let channels = links.control_plane(&control_plane);
         let replicas = links::replicas(&channels).ok_or_else(|| Failure::new("no control plane is named"))?;
         let bound = listeners.addresses.peer.ok_or_else(|| Failure::new("no port for peers"))?;

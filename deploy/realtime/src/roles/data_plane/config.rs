@@ -8,7 +8,7 @@ use crate::config::{Layers, Noted, Resolver, parse};
 use crate::failure::Failure;
 use crate::roles::links::{Advertised, ControlPlaneUrls, LinksConfig};
 use crate::roles::listeners::Ports;
-use crate::roles::operators::OperatorSource;
+use crate::roles::operators::Operators;
 use crate::roles::public::PublicConfig;
 
 /// The machine's name.
@@ -26,7 +26,7 @@ pub(in crate::roles) struct DataPlaneConfig {
     pub(super) node_id: String,
     /// 0: one per core.
     pub(super) shards: usize,
-    pub(super) operators: OperatorSource,
+    pub(super) operators: Operators,
     pub(super) drain: Duration,
     pub(super) ready_file: Option<PathBuf>,
 }
@@ -44,7 +44,7 @@ pub(in crate::roles) fn resolve(args: &DataPlaneArgs, layers: &Layers) -> Result
     let node_id = node_id(&mut r, args.node_id.as_ref());
     let shards = r.value("shards", args.shards.as_ref(), defaults::SHARDS, parse::shards);
     let public = PublicConfig::resolve(&mut r, &args.public);
-    let operators = OperatorSource::resolve(&mut r, args.operator_tokens.as_ref());
+    let operators = Operators::resolve(&mut r, args.operator_tokens.as_ref());
     let drain =
         r.value("drain-seconds", args.drain_seconds.as_ref(), defaults::DRAIN_SECONDS, parse::seconds);
     let ready_file = r.text("ready-file", args.ready_file.as_ref());
@@ -70,7 +70,7 @@ pub(in crate::roles) fn resolve(args: &DataPlaneArgs, layers: &Layers) -> Result
         peer_advertise: peer_advertise?,
         node_id: node_id?,
         shards: shards?,
-        operators: operators?.unwrap_or(OperatorSource::Nobody),
+        operators: operators?.unwrap_or(Operators::Nobody),
         drain: drain?,
         ready_file: ready_file?.map(PathBuf::from),
     })

@@ -15,7 +15,6 @@ use super::config::GatewayConfig;
 use crate::failure::Failure;
 use crate::roles::admin_port::{self, View};
 use crate::roles::listeners::Listeners;
-use crate::roles::operators::Operators;
 use crate::roles::process::{Process, Role, until_stopped};
 use crate::roles::public::PublicPort;
 use crate::roles::signals::Signals;
@@ -52,7 +51,7 @@ impl Role for App {
             let admin = admin_port::listener(Arc::clone(&view));
             process.tasks.spawn("admin listener", admin.serve(listener, process.tasks.stopping()));
         }
-        Operators::load(&operators)?.start(&gate, &mut process.tasks);
+        operators.start(&gate, &mut process.tasks)?;
         let channels = links.control_plane(&control_plane);
         let replicas = links::replicas(&channels).ok_or_else(|| Failure::new("no control plane is named"))?;
         // A gateway is no member: its id is for the control plane's log.

@@ -7,7 +7,7 @@ use crate::config::{Layers, Resolver, parse};
 use crate::failure::Failure;
 use crate::roles::links::{ControlPlaneUrls, LinksConfig};
 use crate::roles::listeners::Ports;
-use crate::roles::operators::OperatorSource;
+use crate::roles::operators::Operators;
 use crate::roles::public::PublicConfig;
 
 /// The values of `gateway`.
@@ -17,7 +17,7 @@ pub(in crate::roles) struct GatewayConfig {
     pub(super) links: LinksConfig,
     pub(super) ports: Ports,
     pub(super) public: PublicConfig,
-    pub(super) operators: OperatorSource,
+    pub(super) operators: Operators,
     pub(super) ready_file: Option<PathBuf>,
 }
 
@@ -30,7 +30,7 @@ pub(in crate::roles) fn resolve(args: &GatewayArgs, layers: &Layers) -> Result<G
     let admin =
         r.value("admin-listen", args.admin_listen.as_ref(), defaults::GATEWAY_ADMIN_LISTEN, parse::listen);
     let public = PublicConfig::resolve(&mut r, &args.public);
-    let operators = OperatorSource::resolve(&mut r, args.operator_tokens.as_ref());
+    let operators = Operators::resolve(&mut r, args.operator_tokens.as_ref());
     let ready_file = r.text("ready-file", args.ready_file.as_ref());
     if let (Ok(urls), Ok(links)) = (&control_plane, &links) {
         links.check_control_plane(&mut r, urls);
@@ -41,7 +41,7 @@ pub(in crate::roles) fn resolve(args: &GatewayArgs, layers: &Layers) -> Result<G
         links: links?,
         ports: Ports { listen: listen?, grpc: None, admin: admin?, peer: None },
         public: public?,
-        operators: operators?.unwrap_or(OperatorSource::Nobody),
+        operators: operators?.unwrap_or(Operators::Nobody),
         ready_file: ready_file?.map(PathBuf::from),
     })
 }

@@ -25,7 +25,6 @@ use crate::failure::Failure;
 use crate::roles::admin_port::{self, View};
 use crate::roles::listeners::Listeners;
 use crate::roles::node::{Node, NodeConfig};
-use crate::roles::operators::Operators;
 use crate::roles::process::{self, Process, Role, until_stopped};
 use crate::roles::public::PublicPort;
 use crate::roles::signals::Signals;
@@ -63,7 +62,7 @@ impl Role for App {
         let control = ControlPlane::open(ControlPlaneConfig::new(&data_dir), Arc::clone(&gate))
             .await
             .map_err(|e| Failure::new(format!("--data-dir: {e}")))?;
-        let token_file = Operators::load(&operators)?.start(&gate, &mut process.tasks);
+        let token_file = operators.start(&gate, &mut process.tasks)?;
         let listeners = Listeners::bind(ports).await?;
         let public = public.start(&mut process.tasks)?;
         let channel = discovery_service(&control, &mut process.backbone);

@@ -7,7 +7,7 @@ use crate::cli::{ServeArgs, defaults};
 use crate::config::{Layers, Resolver, parse};
 use crate::failure::Failure;
 use crate::roles::listeners::Ports;
-use crate::roles::operators::OperatorSource;
+use crate::roles::operators::Operators;
 use crate::roles::public::PublicConfig;
 
 /// The values of `serve`.
@@ -19,7 +19,7 @@ pub(in crate::roles) struct ServeConfig {
     pub(super) node_id: String,
     /// 0: one per core.
     pub(super) shards: usize,
-    pub(super) operators: OperatorSource,
+    pub(super) operators: Operators,
     pub(super) drain: Duration,
     pub(super) ready_file: Option<PathBuf>,
     pub(super) demo: bool,
@@ -36,7 +36,14 @@ pub(in crate::roles) fn resolve(args: &ServeArgs, layers: &Layers) -> Result<Ser
         r.value("admin-listen", args.admin_listen.as_ref(), defaults::ADMIN_LISTEN, parse::listen);
     let node_id = r.value("node-id", args.node_id.as_ref(), defaults::NODE_ID, parse::node_id);
     let shards = r.value("shards", args.shards.as_ref(), defaults::SHARDS, parse::shards);
-    let operators = OperatorSource::resolve(&mut r, args.operator_tokens.as_ref());
+    let operators = Operators::resolve(&mut r, args.operator_tokens.as_ref());
+    let data_dir = data_dir.map(|given| PathBuf::from(given.unwrap_or_else(|| defaults::DATA_DIR.into())));
+    let operators = match (operators, &data_dir) {
+        (Ok(None), Ok(data_dir)) => Operators::in_data_dir(&mut r, data_dir),
+        (Ok(None), Err(noted)) => Err(*noted),
+        (Err(noted), _) => Err(noted),
+        (Ok(Some(given)), _) => Ok(given),
+    };
     let drain =
         r.value("drain-seconds", args.drain_seconds.as_ref(), defaults::DRAIN_SECONDS, parse::seconds);
     let ready_file = r.text("ready-file", args.ready_file.as_ref());
@@ -46,14 +53,13 @@ pub(in crate::roles) fn resolve(args: &ServeArgs, layers: &Layers) -> Result<Ser
         public.check_grpc(&mut r, address, insecure);
     }
     r.finish()?;
-    let data_dir: PathBuf = data_dir?.unwrap_or_else(|| defaults::DATA_DIR.into()).into();
     Ok(ServeConfig {
         ports: Ports { listen: listen?, grpc: grpc_listen?, admin: admin_listen?, peer: None },
         public: public?,
         node_id: node_id?,
         shards: shards?,
-        operators: operators?.unwrap_or_else(|| OperatorSource::DataDir(data_dir.clone())),
-        data_dir,
+        data_dir: data_dir?,
+        operators: operators?,
         drain: drain?,
         ready_file: ready_file?.map(PathBuf::from),
         demo: demo?,
@@ -76,7 +82,7 @@ mod tests {
         assert_eq!(config.ports.admin.unwrap().to_string(), "127.0.0.1:9090");
         assert_eq!(config.data_dir, PathBuf::from("./realtime-data"));
         assert_eq!(config.drain, Duration::from_secs(30));
-        assert!(matches!(config.operators, OperatorSource::DataDir(_)));
+        assert!(matches!(config.operators, Operators::DataDir(_)));
         assert!(!config.demo && !config.public.allow_insecure_jwks);
     }
 
