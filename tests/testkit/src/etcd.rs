@@ -6,7 +6,10 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::http::Request;
@@ -158,6 +161,46 @@ impl Etcd {
         self.signal(Signal::CONT);
     }
 
+    /// Writes a key past everybody else.
+    ///
+    /// # Panics
+    /// When etcd refuses.
+    pub async fn put(&self, key: &str, value: &[u8]) {
+        let request = json!({"key": BASE64_STANDARD.encode(key), "value": BASE64_STANDARD.encode(value)});
+        self.ask("put", &request).await;
+    }
+
+    /// The value of a key.
+    ///
+    /// # Panics
+    /// When etcd refuses, or there is none.
+    pub async fn get(&self, key: &str) -> Vec<u8> {
+        let answer = self.ask("range", &json!({"key": BASE64_STANDARD.encode(key)})).await;
+        decoded(&answer["kvs"][0]["value"])
+    }
+
+    /// The keys with a prefix.
+    ///
+    /// # Panics
+    /// When etcd refuses.
+    pub async fn keys(&self, prefix: &str) -> Vec<String> {
+        let mut end = prefix.as_bytes().to_vec();
+        // The first key after all with the prefix; prefixes end in ASCII.
+        *end.last_mut().expect("a prefix") += 1;
+        let range = json!({
+            "key": BASE64_STANDARD.encode(prefix), "range_end": BASE64_STANDARD.encode(end), "keys_only": true,
+        });
+        let answer = self.ask("range", &range).await;
+        let keys = answer["kvs"].as_array().into_iter().flatten();
+        keys.map(|entry| String::from_utf8(decoded(&entry["key"])).expect("a key of ours")).collect()
+    }
+
+    /// By etcd's own HTTP gateway.
+    async fn ask(&self, what: &str, request: &Value) -> Value {
+        let address = format!("127.0.0.1:{}", self.member.client);
+        Request::new(&address, "POST", &format!("/v3/kv/{what}")).json(request).send().await.expect(200)
+    }
+
     /// Whether it says that it leads its cluster.
     pub async fn leads(&self) -> bool {
         let metrics = Request::new(&self.member.metrics_address(), "GET", "/metrics").exchange().await;
@@ -258,6 +301,10 @@ impl EtcdCluster {
         })
         .await
     }
+}
+
+fn decoded(text: &Value) -> Vec<u8> {
+    BASE64_STANDARD.decode(text.as_str().expect("a key or value")).expect("base64")
 }
 
 /// A port that nobody listens on at the moment.

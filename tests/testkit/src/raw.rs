@@ -201,19 +201,21 @@ impl<S: Transport> RawSocket<S> {
 
     /// The next frame; `None` when the connection has ended.
     pub async fn read_frame(&mut self) -> Option<RawFrame> {
-        within("a frame", async {
-            loop {
-                if let Some((frame, used)) = decode(&self.buffer) {
-                    self.buffer.drain(..used);
-                    return Some(frame);
-                }
-                // A connection that is reset has ended as well.
-                if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(n) if n > 0) {
-                    return None;
-                }
+        within("a frame", self.next_frame()).await
+    }
+
+    /// The same, however long it takes. May be dropped at any time.
+    pub async fn next_frame(&mut self) -> Option<RawFrame> {
+        loop {
+            if let Some((frame, used)) = decode(&self.buffer) {
+                self.buffer.drain(..used);
+                return Some(frame);
             }
-        })
-        .await
+            // A connection that is reset has ended as well.
+            if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(n) if n > 0) {
+                return None;
+            }
+        }
     }
 
     /// The next frame that is no ping.

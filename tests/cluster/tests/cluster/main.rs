@@ -2,3 +2,4 @@
 
 mod delivery;
 mod script;
+mod stable;

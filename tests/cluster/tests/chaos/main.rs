@@ -1,0 +1,4 @@
+//! A cluster of real processes in bad days: each kind of process killed under load, nodes replaced and drained, broken
+//! configurations in the store.
+
+mod kills;
