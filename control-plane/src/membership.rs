@@ -265,6 +265,15 @@ impl Membership {
         }
     }
 
+    /// Ends a registration. A later one of the same node stays: it has a lease of its own.
+    pub(crate) async fn leave(&self, registration: Registration) {
+        match self.store.revoke_lease(registration.lease).await {
+            Ok(()) | Err(StoreError::LeaseNotFound) => {}
+            // Nobody keeps it alive any more.
+            Err(error) => tracing::warn!(%error, "a member that leaves stays until its lease has run out"),
+        }
+    }
+
     /// Writes a member's state, as long as it lives by this registration.
     pub(crate) async fn set_state(
         &self,

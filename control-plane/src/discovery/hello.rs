@@ -42,7 +42,13 @@ pub(super) async fn receive(requests: &mut Streaming<wire::StreamRequest>) -> Re
         .ok_or_else(|| Status::invalid_argument("the stream ended before its hello"))?;
     match first.kind {
         Some(RequestKind::Hello(hello)) => check(hello),
-        Some(RequestKind::Ack(_) | RequestKind::Nack(_) | RequestKind::Report(_) | RequestKind::Usage(_))
+        Some(
+            RequestKind::Ack(_)
+            | RequestKind::Nack(_)
+            | RequestKind::Report(_)
+            | RequestKind::Usage(_)
+            | RequestKind::Leave(_),
+        )
         | None => Err(Status::invalid_argument("the first message must be a hello")),
     }
 }

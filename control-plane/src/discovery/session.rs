@@ -51,6 +51,8 @@ struct Node {
     /// nobody from being heard.
     kept: BoxFuture<'static, MembershipError>,
     usage: Feed,
+    /// It is no member any more, by its own word.
+    left: bool,
 }
 
 /// What woke the session.
@@ -162,6 +164,10 @@ impl Session {
                 }
                 Ok(())
             }
+            Some(RequestKind::Leave(_)) => {
+                self.leave().await;
+                Ok(())
+            }
             Some(RequestKind::Hello(_)) => Err(Status::invalid_argument("a stream has one hello")),
             // A kind that a newer release knows.
             None => Ok(()),
@@ -200,7 +206,7 @@ impl Session {
         let Some(node) = &mut self.node else { return Ok(()) };
         node.place.update(|status| status.connections = report.connections);
         let state = NodeState::from_wire(report.state());
-        if state != node.candidate.state {
+        if state != node.candidate.state && !node.left {
             let membership = &self.shared.membership;
             membership.set_state(&node.candidate, node.registration, state).await.map_err(status)?;
             node.candidate.state = state;
@@ -208,9 +214,18 @@ impl Session {
         Ok(())
     }
 
+    /// The node is done: its lease is kept alive no longer, and ends at once where the store answers.
+    async fn leave(&mut self) {
+        let Some(node) = self.node.as_mut().filter(|node| !node.left) else { return };
+        node.left = true;
+        node.kept = pending().boxed();
+        tracing::info!(node = node.candidate.id, "a node leaves");
+        self.shared.membership.leave(node.registration).await;
+    }
+
     /// Whether the node is still the member that registered on this stream, and what an operator wants of it.
     fn check_membership(&mut self) -> Result<(), MembershipError> {
-        let Some(node) = &mut self.node else { return Ok(()) };
+        let Some(node) = self.node.as_mut().filter(|node| !node.left) else { return Ok(()) };
         let (mine, registration) = (&node.candidate, node.registration);
         let state = self.shared.model.read();
         let member = match state.members.get(&mine.id) {
@@ -251,7 +266,7 @@ impl Node {
         shared.registry.forget_unless(|id| shared.model.read().members.contains_key(id));
         let kept = shared.membership.clone().keep(registration).boxed();
         let usage = Feed::new(shared.usage.clone(), &candidate.incarnation);
-        Ok(Self { candidate, registration, place, displaced, passed_on: 0, kept, usage })
+        Ok(Self { candidate, registration, place, displaced, passed_on: 0, kept, usage, left: false })
     }
 }
 

@@ -7,6 +7,8 @@ use realtime_proto::generated::{admin, discovery as wire};
 use serde_json::json;
 use tempfile::TempDir;
 use tonic::Code;
+use wire::stream_request::Kind as RequestKind;
+use wire::stream_response::Kind as ResponseKind;
 
 use crate::node::{Node, hello};
 use crate::plane::{Plane, app, assert_refused};
@@ -87,6 +89,25 @@ async fn a_member_without_a_stream_leaves_when_its_lease_has_run_out() {
     // Its prefix may be used again, and it may come back with it.
     let (_again, snapshot) = Node::up(&plane.channel, hello("leaving")).await;
     assert_eq!(snapshot.members.len(), 2);
+}
+
+#[tokio::test]
+async fn a_member_that_says_farewell_is_out_at_once_and_its_stream_goes_on() {
+    let plane = Plane::start().await;
+    let (mut staying, _) = Node::up(&plane.channel, hello("staying")).await;
+    let (mut leaving, _) = Node::up(&plane.channel, hello("leaving")).await;
+    staying.until(|u| u.members.contains_key("leaving")).await;
+    leaving.send(RequestKind::Leave(wire::Leave {})).await;
+    // The lease would last longer than this waits.
+    staying.until(|u| u.removed == ["leaving"]).await;
+    leaving.until(|u| u.removed == ["leaving"]).await;
+    // What it says as a member means nothing any more, and what it has counted is still taken.
+    leaving.report(wire::NodeState::Draining, 0).await;
+    let report = wire::UsageReport { counted: Vec::new(), sequence: 7 };
+    leaving.send(RequestKind::Usage(report)).await;
+    let confirmed = |kind| matches!(kind, ResponseKind::Usage(usage) if usage.received == 7);
+    while !confirmed(leaving.next().await) {}
+    assert_eq!(plane.list_nodes().await.len(), 1);
 }
 
 #[tokio::test]

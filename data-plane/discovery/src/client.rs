@@ -19,10 +19,11 @@ use wire::stream_request::Kind as RequestKind;
 use wire::stream_response::Kind as ResponseKind;
 
 use crate::backoff::Backoff;
-use crate::held::{Held, Update, Violation};
+use crate::held::{Held, Removed, Update, Violation};
+use crate::outage::Outage;
 use crate::replicas::Replicas;
 use crate::usage::{self, Counted, UsageOutlets};
-use crate::{Command, Registration, Report, Snapshot};
+use crate::{Command, Figures, Registration, Report, Snapshot};
 
 /// From the attempt to open the stream to its first answer. A replica that takes connections and does not
 /// answer is given up for another; a busy one answers within a second.
@@ -42,6 +43,8 @@ pub(crate) struct Outlets {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) report: watch::Receiver<Report>,
     pub(crate) usage: UsageOutlets,
+    pub(crate) leave: watch::Receiver<bool>,
+    pub(crate) figures: watch::Sender<Figures>,
 }
 
 /// Why a stream ended.
@@ -73,6 +76,7 @@ pub(crate) struct Client {
     jwks: JwksCache,
     outlets: Outlets,
     held: Option<Held>,
+    outage: Outage,
     /// The newest command that its reader has not had room for. A later one takes its place: only the
     /// last of several unread drains and undrains means anything.
     unread_command: Option<Command>,
@@ -91,6 +95,8 @@ struct Session {
     /// What the server knows of us.
     reported: Report,
     next_report: Instant,
+    /// Whether the server was told that we leave.
+    leaving: bool,
     /// What the server knows of our usage.
     counted: Counted,
     next_counted: Instant,
@@ -116,6 +122,7 @@ impl Client {
             jwks,
             outlets,
             held: None,
+            outage: Outage::default(),
             unread_command: None,
             reporting: true,
             counting: true,
@@ -132,13 +139,27 @@ impl Client {
         loop {
             let opened = Instant::now();
             let end = match self.open().await {
-                Ok(session) => self.follow(session).await,
+                Ok(session) => {
+                    self.outage.opened(Instant::now());
+                    self.outlets.figures.send_modify(|figures| {
+                        figures.connected = true;
+                        figures.streams += 1;
+                    });
+                    let end = self.follow(session).await;
+                    self.outlets.figures.send_modify(|figures| figures.connected = false);
+                    end
+                }
                 Err(end) => end,
             };
+            self.outage.lost(Instant::now());
             if end.superseded() {
                 tracing::error!(id = self.registration.id, "another process has registered under this id");
                 self.outlets.superseded.send_replace(true);
                 return;
+            }
+            if *self.outlets.leave.borrow() {
+                // Another stream would make this process a member again.
+                return tracing::warn!(error = %end, "the discovery stream ended while this process was stopping");
             }
             self.replicas.move_on();
             let wait = backoff.failed(opened.elapsed(), u64::from_le_bytes(random()));
@@ -170,6 +191,7 @@ impl Client {
             chunks: None,
             reported,
             next_report: now,
+            leaving: false,
             counted: Counted::default(),
             next_counted: now,
         })
@@ -225,6 +247,13 @@ impl Client {
         let report_due = at((report != session.reported).then_some(session.next_report));
         let news = self.outlets.usage.counted.borrow().number != session.counted.number;
         let usage_due = at(news.then_some(session.next_counted));
+        let mut leave = self.outlets.leave.clone();
+        let leaving = async {
+            if leave.wait_for(|leave| *leave).await.is_err() {
+                pending().await
+            }
+        };
+        let over_at = at(self.outage.over_at());
         tokio::select! {
             message = session.responses.message() => {
                 let response = message?.ok_or(End::Closed)?;
@@ -236,6 +265,15 @@ impl Client {
             }
             changed = self.outlets.usage.counted.changed(), if self.counting => {
                 self.counting = changed.is_ok();
+                Ok(())
+            }
+            () = leaving, if !session.leaving => {
+                session.leaving = true;
+                session.send(RequestKind::Leave(wire::Leave {})).await
+            }
+            () = over_at => {
+                self.outage.over();
+                self.forget_missed();
                 Ok(())
             }
             () = usage_due => self.report_usage(session).await,
@@ -300,10 +338,20 @@ impl Client {
         };
     }
 
+    /// Members that were kept over an outage and have not come back.
+    fn forget_missed(&mut self) {
+        if let Some(next) = self.held.as_ref().and_then(Held::without_missed) {
+            self.outlets.snapshots.send_replace(Some(Arc::clone(&next.snapshot)));
+            self.held = Some(next);
+        }
+    }
+
     async fn update(&mut self, session: &Session, nonce: u64, update: Update) -> Result<(), End> {
         let (held, jwks) = (self.held.clone(), self.jwks.clone());
+        let removed = if self.outage.over_at().is_some() { Removed::Missed } else { Removed::Gone };
+        let whole = matches!(update, Update::Full { .. });
         // Compiling the keys of many apps takes long enough to hold up a thread that serves others.
-        let applied = tokio::task::spawn_blocking(move || Held::apply(held.as_ref(), update, &jwks));
+        let applied = tokio::task::spawn_blocking(move || Held::apply(held.as_ref(), update, removed, &jwks));
         let next = applied.await.map_err(|e| Status::internal(format!("applying an update: {e}")))??;
         let unchanged = self.held.as_ref().is_some_and(|held| held.same_configuration(&next));
         if !unchanged {
@@ -314,7 +362,11 @@ impl Client {
             .iter()
             .map(|(app_id, reason)| wire::Rejection { app_id: app_id.clone(), reason: reason.clone() })
             .collect();
-        tracing::debug!(revision = next.snapshot.revision, unchanged, "configuration in force");
+        tracing::debug!(revision = next.snapshot.revision, whole, unchanged, "configuration in force");
+        self.outlets.figures.send_modify(|figures| {
+            *(if whole { &mut figures.snapshots } else { &mut figures.deltas }) += 1;
+            figures.refused = next.rejections.len() as u64;
+        });
         self.held = Some(next);
         if rejections.is_empty() {
             return session.send(RequestKind::Ack(wire::Ack { nonce })).await;

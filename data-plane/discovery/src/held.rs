@@ -4,7 +4,7 @@
 //! update leaves alone keeps its `Arc`; a resource that does not validate is noted and its last good version
 //! stays in force (none: an app stays absent, settings stay the defaults), while the rest of the update applies.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use realtime_auth::{App, JwksCache};
@@ -53,6 +53,17 @@ pub(crate) struct Held {
     /// By app id (empty: the settings), why the newest version is not in force. Kept until a good version or a
     /// removal comes, so that every answer tells all that is wrong.
     pub(crate) rejections: BTreeMap<String, String>,
+    /// Members of the snapshot that the server has removed, and that may come back.
+    missed: BTreeSet<String>,
+}
+
+/// What becomes of members that an update removes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Removed {
+    /// They are gone.
+    Gone,
+    /// They may come back, but for those that were draining: they have said farewell.
+    Missed,
 }
 
 impl Held {
@@ -61,10 +72,15 @@ impl Held {
     ///
     /// # Errors
     /// The update does not follow on what is held; nothing changes.
-    pub(crate) fn apply(held: Option<&Self>, update: Update, jwks: &JwksCache) -> Result<Self, Violation> {
+    pub(crate) fn apply(
+        held: Option<&Self>,
+        update: Update,
+        removed: Removed,
+        jwks: &JwksCache,
+    ) -> Result<Self, Violation> {
         match update {
-            Update::Full { revision, resources } => Self::replace(held, revision, resources, jwks),
-            Update::Delta(delta) => held.ok_or(Violation::NothingToChange)?.change(delta, jwks),
+            Update::Full { revision, resources } => Self::replace(held, revision, resources, removed, jwks),
+            Update::Delta(delta) => held.ok_or(Violation::NothingToChange)?.change(delta, removed, jwks),
         }
     }
 
@@ -72,6 +88,7 @@ impl Held {
         held: Option<&Self>,
         revision: wire::Revision,
         resources: Vec<wire::Resource>,
+        removed: Removed,
         jwks: &JwksCache,
     ) -> Result<Self, Violation> {
         // A replica behind us must wait, never send older; another store's numbers mean nothing here.
@@ -83,7 +100,8 @@ impl Held {
         let named: HashSet<String> = resources.iter().filter_map(app_id_of).map(str::to_owned).collect();
         let mut next = Next::on(held);
         next.snapshot.apps.retain(|id, _| named.contains(id.as_str()));
-        next.snapshot.members.clear();
+        let members: Vec<String> = next.snapshot.members.keys().cloned().collect();
+        members.iter().for_each(|id| next.remove_member(id, removed));
         next.rejections.clear();
         if !resources.iter().any(|r| matches!(r.kind, Some(ResourceKind::Settings(_)))) {
             next.snapshot.settings = Arc::default();
@@ -94,7 +112,7 @@ impl Held {
         Ok(next.finish(revision))
     }
 
-    fn change(&self, delta: wire::Delta, jwks: &JwksCache) -> Result<Self, Violation> {
+    fn change(&self, delta: wire::Delta, removed: Removed, jwks: &JwksCache) -> Result<Self, Violation> {
         let revision = delta.revision.ok_or(Violation::NoRevision)?;
         if revision.store_id != self.snapshot.store_id {
             return Err(Violation::OtherStore);
@@ -106,10 +124,21 @@ impl Held {
         for resource in delta.changed {
             next.put(resource, jwks);
         }
-        for removed in delta.removed {
-            next.remove(removed);
+        for resource in delta.removed {
+            next.remove(resource, removed);
         }
         Ok(next.finish(revision))
+    }
+
+    /// Members that were missed and have not come back are gone; `None`: there are none.
+    pub(crate) fn without_missed(&self) -> Option<Self> {
+        if self.missed.is_empty() {
+            return None;
+        }
+        let mut snapshot = Snapshot::clone(&self.snapshot);
+        snapshot.members.retain(|id, _| !self.missed.contains(id));
+        let rejections = self.rejections.clone();
+        Some(Self { snapshot: Arc::new(snapshot), rejections, missed: BTreeSet::new() })
     }
 
     /// Whether a reader could tell the two apart. Apps are compared by identity: an equal one keeps its `Arc`.
@@ -127,20 +156,25 @@ impl Held {
 struct Next {
     snapshot: Snapshot,
     rejections: BTreeMap<String, String>,
+    missed: BTreeSet<String>,
 }
 
 impl Next {
     fn on(held: Option<&Held>) -> Self {
         held.map_or_else(
-            || Self { snapshot: Snapshot::default(), rejections: BTreeMap::new() },
-            |h| Self { snapshot: Snapshot::clone(&h.snapshot), rejections: h.rejections.clone() },
+            || Self { snapshot: Snapshot::default(), rejections: BTreeMap::new(), missed: BTreeSet::new() },
+            |h| Self {
+                snapshot: Snapshot::clone(&h.snapshot),
+                rejections: h.rejections.clone(),
+                missed: h.missed.clone(),
+            },
         )
     }
 
     fn finish(mut self, revision: wire::Revision) -> Held {
         self.snapshot.revision = revision.number;
         self.snapshot.store_id = revision.store_id;
-        Held { snapshot: Arc::new(self.snapshot), rejections: self.rejections }
+        Held { snapshot: Arc::new(self.snapshot), rejections: self.rejections, missed: self.missed }
     }
 
     fn put(&mut self, resource: wire::Resource, jwks: &JwksCache) {
@@ -154,6 +188,7 @@ impl Next {
                 self.note(String::new(), verdict);
             }
             Some(ResourceKind::Member(member)) => {
+                self.missed.remove(&member.node_id);
                 self.snapshot.members.insert(member.node_id.clone(), member);
             }
             // A kind that a newer release knows.
@@ -161,16 +196,26 @@ impl Next {
         }
     }
 
-    fn remove(&mut self, removed: wire::Removed) {
-        match removed.kind {
+    fn remove(&mut self, resource: wire::Removed, removed: Removed) {
+        match resource.kind {
             Some(RemovedKind::AppId(id)) => {
                 self.snapshot.apps.remove(id.as_str());
                 self.rejections.remove(&id);
             }
-            Some(RemovedKind::NodeId(id)) => {
-                self.snapshot.members.remove(&id);
-            }
+            Some(RemovedKind::NodeId(id)) => self.remove_member(&id, removed),
             None => {}
+        }
+    }
+
+    fn remove_member(&mut self, id: &str, removed: Removed) {
+        let draining = |member: &wire::Member| member.state() == wire::NodeState::Draining;
+        let kept = removed == Removed::Missed
+            && self.snapshot.members.get(id).is_some_and(|member| !draining(member));
+        if kept {
+            self.missed.insert(id.to_owned());
+        } else {
+            self.missed.remove(id);
+            self.snapshot.members.remove(id);
         }
     }
 
@@ -223,4 +268,41 @@ fn accept_settings(held: &mut Arc<Settings>, document: &[u8]) -> Result<(), Stri
 /// The parser's own message is left out: it may quote the document, which holds secrets.
 fn parse(document: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(document).map_err(|_| "the document is not JSON".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: &str, state: wire::NodeState) -> wire::Resource {
+        let member = wire::Member { node_id: id.into(), state: state.into(), ..wire::Member::default() };
+        wire::Resource { kind: Some(ResourceKind::Member(member)) }
+    }
+
+    fn full(number: u64, resources: Vec<wire::Resource>) -> Update {
+        Update::Full { revision: wire::Revision { store_id: "store".into(), number }, resources }
+    }
+
+    fn members(held: &Held) -> Vec<&str> {
+        let mut ids: Vec<&str> = held.snapshot.members.keys().map(String::as_str).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    #[test]
+    fn members_that_may_come_back_are_kept_until_they_do_or_are_given_up() {
+        use wire::NodeState::{Draining, Ready};
+        let jwks = JwksCache::offline();
+        let all = vec![member("a", Ready), member("b", Ready), member("c", Draining)];
+        let held = Held::apply(None, full(1, all), Removed::Gone, &jwks).unwrap();
+        let gone = Held::apply(Some(&held), full(2, vec![]), Removed::Gone, &jwks).unwrap();
+        assert!(members(&gone).is_empty() && gone.without_missed().is_none());
+        // Who was draining has said farewell.
+        let missed = Held::apply(Some(&held), full(2, vec![]), Removed::Missed, &jwks).unwrap();
+        assert_eq!(members(&missed), ["a", "b"]);
+        let back = full(3, vec![member("b", Ready)]);
+        let back = Held::apply(Some(&missed), back, Removed::Missed, &jwks).unwrap();
+        assert_eq!(members(&back), ["a", "b"]);
+        assert_eq!(members(&back.without_missed().unwrap()), ["b"]);
+    }
 }

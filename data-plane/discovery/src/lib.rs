@@ -6,12 +6,16 @@
 //! that resource: its last good version stays in force. Every answer names all that is refused at that time, not
 //! only what the update at hand brought.
 //!
+//! After an outage of the control plane, members that it does not name yet are kept for a while: their leases may have
+//! run out only because nobody kept them alive.
+//!
 //! Never here: what the configuration means to a role; the channel with its endpoints, TLS and keep-alive, by
 //! which a dead peer is noticed.
 
 mod backoff;
 mod client;
 mod held;
+mod outage;
 mod replicas;
 mod shared_map;
 mod usage;
@@ -78,6 +82,21 @@ pub struct Report {
     pub connections: u64,
 }
 
+/// What has become of the stream so far, for metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// There is a stream at the moment.
+    pub connected: bool,
+    /// Streams opened; every one but the first stands in for one that was lost.
+    pub streams: u64,
+    /// Snapshots applied: everything anew.
+    pub snapshots: u64,
+    /// Deltas applied.
+    pub deltas: u64,
+    /// Resources of which the newest version is refused, so that the last good one stays in force.
+    pub refused: u64,
+}
+
 /// The reading side of a discovery client. Dropping it ends the task; its fields may be moved out, and the task
 /// then ends with what is left of it.
 #[derive(Debug)]
@@ -99,6 +118,10 @@ pub struct Discovery {
     /// True once another process has registered under this id: the task has ended then, and the process should
     /// too.
     pub superseded: watch::Receiver<bool>,
+    /// Set when this process is done as a member; the stream goes on. That it is none any more shows in `snapshots`.
+    pub leave: watch::Sender<bool>,
+    /// How the stream fares.
+    pub figures: watch::Receiver<Figures>,
     /// Ends the task when dropped. Keep it as long as the fields that were moved out.
     pub guard: TaskGuard,
 }
@@ -124,6 +147,8 @@ pub fn start(replicas: impl Into<Replicas>, registration: Registration, jwks: Jw
     let (commands_in, commands) = mpsc::channel(COMMANDS);
     let (report, report_out) = watch::channel(Report::default());
     let (usage, usage_outlets) = usage::link();
+    let (leave, leave_out) = watch::channel(false);
+    let (figures_in, figures) = watch::channel(Figures::default());
     let outlets = client::Outlets {
         snapshots: snapshots_in,
         prefix: prefix_in,
@@ -132,10 +157,24 @@ pub fn start(replicas: impl Into<Replicas>, registration: Registration, jwks: Jw
         commands: commands_in,
         report: report_out,
         usage: usage_outlets,
+        leave: leave_out,
+        figures: figures_in,
     };
     let client = client::Client::new(replicas.into(), registration, jwks, outlets);
     let incarnation = client.incarnation().to_owned();
     let task = tokio::spawn(client.run());
     let guard = TaskGuard(task.abort_handle());
-    Discovery { snapshots, prefix, interest_key, incarnation, commands, report, usage, superseded, guard }
+    Discovery {
+        snapshots,
+        prefix,
+        interest_key,
+        incarnation,
+        commands,
+        report,
+        usage,
+        superseded,
+        leave,
+        figures,
+        guard,
+    }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use control_plane::{
     ControlPlane, app, bad_app, delta, member, registration, removed, revision, settings, snapshot, within,
 };
-use realtime_discovery::{Command, Counted, Discovery, Report, Snapshot};
+use realtime_discovery::{Command, Counted, Discovery, Figures, Report, Snapshot};
 use realtime_proto::generated::discovery as wire;
 use realtime_proto::{AppId, Month, UsageCounts};
 use tonic::Status;
@@ -262,6 +262,38 @@ fn counted(number: u64, api_bytes: u64) -> Counted {
     let key = (Month::from_index(24_322).unwrap(), AppId::parse("a").unwrap());
     let counts = UsageCounts { api_bytes, inbound_messages: 1 };
     Counted { number, table: Arc::new([(key, counts)].into()) }
+}
+
+#[tokio::test]
+async fn who_leaves_says_so_at_once_and_does_not_come_back_on_another_stream() {
+    let mut server = ControlPlane::start().await;
+    let mut discovery = server.client();
+    let mut stream = server.registered().await;
+    stream.send(snapshot(7, 1, true, [member("n1")])).await;
+    assert_eq!(stream.next().await, Kind::Ack(wire::Ack { nonce: 1 }));
+    discovery.leave.send_replace(true);
+    assert_eq!(stream.next().await, Kind::Leave(wire::Leave {}));
+    stream.send(delta(8, 2, [], removed([], ["n1"]))).await;
+    assert!(at_revision(&mut discovery, 8).await.members.is_empty());
+    stream.fail(Status::unavailable("the replica stops")).await;
+    // The task has ended, and with it its side of every channel.
+    let ended = async { while discovery.figures.changed().await.is_ok() {} };
+    within(ended).await;
+}
+
+#[tokio::test]
+async fn figures_tell_how_the_stream_fares() {
+    let mut server = ControlPlane::start().await;
+    let mut discovery = server.client();
+    let stream = server.registered().await;
+    stream.send(snapshot(7, 1, true, [app("a", 1, "one")])).await;
+    stream.send(delta(8, 2, [bad_app("a", 2)], [])).await;
+    let due = Figures { connected: true, streams: 1, snapshots: 1, deltas: 1, refused: 1 };
+    within(discovery.figures.wait_for(|figures| *figures == due)).await.unwrap();
+    stream.fail(Status::unavailable("the replica stops")).await;
+    within(discovery.figures.wait_for(|figures| !figures.connected)).await.unwrap();
+    let _again = server.registered().await;
+    within(discovery.figures.wait_for(|figures| figures.connected && figures.streams == 2)).await.unwrap();
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //!
 //! Never here: counting. The figures are read where they are kept, when a scraper asks.
 
+mod discovery;
 mod key_sets;
 mod mesh;
 
@@ -9,6 +10,7 @@ use std::fmt::Write as _;
 
 use realtime_auth::GateStats;
 
+pub use discovery::{DISCOVERY_METRICS, render_discovery};
 pub use key_sets::{KEY_SET_METRICS, render_key_sets};
 pub use mesh::{MESH_METRICS, render_mesh};
 

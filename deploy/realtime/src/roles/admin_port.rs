@@ -7,7 +7,7 @@ use realtime_data_plane::front_door::HttpConnections;
 use realtime_data_plane::grpc_port::GrpcConnections;
 use realtime_data_plane::metrics::{self, Gauges};
 use realtime_data_plane::{AdminListener, Cluster};
-use realtime_discovery::Snapshot;
+use realtime_discovery::{Figures, Snapshot};
 use tokio::sync::watch;
 
 use super::tls::PublicTls;
@@ -17,6 +17,8 @@ use super::tls::PublicTls;
 pub(super) struct View {
     /// `None`: the role has no sessions.
     pub(super) cluster: Option<Cluster>,
+    /// How the stream to the control plane fares.
+    pub(super) discovery: watch::Receiver<Figures>,
     pub(super) in_force: watch::Receiver<Option<Arc<Snapshot>>>,
     pub(super) draining: watch::Receiver<bool>,
     pub(super) http: HttpConnections,
@@ -53,7 +55,9 @@ fn text(view: &View) -> String {
     counters.extend(view.http.counters());
     counters.extend(view.grpc.iter().flat_map(GrpcConnections::counters));
     let mesh = view.cluster.as_ref().map(|cluster| metrics::render_mesh(&cluster.figures()));
+    let discovery = metrics::render_discovery(&view.discovery.borrow());
     metrics::render(&gauges, &counters)
+        + &discovery
         + &mesh.unwrap_or_default()
         + &metrics::render_key_sets(&view.gate.jwks().stats())
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use realtime_data_plane::{MeshPort, Shards, ShardsConfig, UsageReporter};
-use realtime_discovery::{Command, Discovery, Report, Snapshot};
+use realtime_discovery::{Command, Discovery, Figures, Report, Snapshot};
 use realtime_proto::NodePrefix;
 use tokio::sync::{mpsc, watch};
-use tokio::time::interval;
+use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::process::Process;
@@ -16,10 +16,15 @@ use crate::failure::Failure;
 
 /// The discovery stream sends reports at most this often.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// How long a stopping node waits until it is out of membership: a commit of the store, milliseconds. Without an answer
+/// its lease runs out, as after a crash.
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a node is told.
 #[derive(Debug)]
 pub(super) struct NodeConfig {
+    /// As it is registered.
+    pub(super) id: String,
     /// 0: one per core.
     pub(super) shards: usize,
     /// Over how long a drain closes the sessions.
@@ -42,6 +47,17 @@ pub(super) struct Node {
     /// Set when the process stops: commands mean nothing any more then.
     stopping: CancellationToken,
     superseded: watch::Receiver<bool>,
+    /// How the stream to the control plane fares.
+    pub(super) figures: watch::Receiver<Figures>,
+    membership: Membership,
+}
+
+/// How the node ceases to be a member.
+#[derive(Debug)]
+struct Membership {
+    id: String,
+    leave: watch::Sender<bool>,
+    snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
 }
 
 impl Node {
@@ -51,7 +67,7 @@ impl Node {
         config: NodeConfig,
         process: &mut Process,
     ) -> Result<Self, Failure> {
-        let NodeConfig { shards, drain: drain_over, mesh } = config;
+        let NodeConfig { id, shards, drain: drain_over, mesh } = config;
         let (tasks, backbone) = (&mut process.tasks, &mut process.backbone);
         let ended = |_| Failure::new("the discovery stream ended");
         let prefix = tokio::select! {
@@ -62,7 +78,9 @@ impl Node {
         let shards = Shards::start(ShardsConfig { threads: shards, mesh }, prefix)
             .map_err(|e| Failure::new(format!("cannot start the shards: {e}")))?;
         discovery.snapshots.wait_for(Option::is_some).await.map_err(ended)?;
-        let Discovery { mut snapshots, commands, report, usage, superseded, guard, .. } = discovery;
+        let Discovery { mut snapshots, commands, report, usage, superseded, leave, figures, guard, .. } =
+            discovery;
+        let membership = Membership { id, leave, snapshots: snapshots.clone() };
         // Before the first client: what was used before the start counts.
         let usage = UsageReporter::new(shards.usage_ledger(), usage);
         let (force, in_force) = watch::channel(None);
@@ -85,7 +103,7 @@ impl Node {
             let _guard = guard;
             report_usage(usage, stop).await;
         });
-        Ok(Self { prefix, shards, in_force, draining, drain, stopping, superseded })
+        Ok(Self { prefix, shards, in_force, draining, drain, stopping, superseded, figures, membership })
     }
 
     /// Resolves when another process has taken this node's name.
@@ -94,6 +112,22 @@ impl Node {
         match self.superseded.wait_for(|superseded| *superseded).await {
             Ok(_) => superseded(),
             Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Ceases to be a member, at once instead of when the lease has run out. Peers keep their links, so that nothing
+    /// that was published here is lost.
+    pub(super) async fn leave(&mut self) {
+        if !self.figures.borrow().connected {
+            return;
+        }
+        let Membership { id, leave, snapshots } = &mut self.membership;
+        leave.send_replace(true);
+        let left = |snapshot: &Option<Arc<Snapshot>>| {
+            snapshot.as_ref().is_none_or(|snapshot| !snapshot.members.contains_key(id))
+        };
+        if !matches!(timeout(LEAVE_WITHIN, snapshots.wait_for(left)).await, Ok(Ok(_))) {
+            tracing::warn!("the control plane has not let this node go; its membership runs out by itself");
         }
     }
 

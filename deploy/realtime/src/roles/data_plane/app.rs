@@ -75,7 +75,7 @@ impl Role for App {
         let discovery = realtime_discovery::start(replicas, registration, gate.jwks().clone());
         let (mesh, snapshots) = (MeshPort::default(), discovery.snapshots.clone());
         let (incarnation, interest_key) = (discovery.incarnation.clone(), discovery.interest_key.clone());
-        let config = NodeConfig { shards, drain, mesh: Some(mesh.clone()) };
+        let config = NodeConfig { id: node_id.clone(), shards, drain, mesh: Some(mesh.clone()) };
         let node = Node::start(discovery, config, &mut process).await?;
         let key = *interest_key.borrow();
         let key = key.ok_or_else(|| Failure::new("the control plane gave no interest key"))?;
@@ -139,8 +139,9 @@ impl App {
         let port = GrpcPort::new(tls.as_ref().map(PublicTls::grpc));
         let grpc = self.listeners.grpc.is_some().then(|| port.connections());
         let cluster = Some(self.peers.cluster());
+        let discovery = self.node.figures.clone();
         // It is set here alone.
-        let _ = self.view.set(View { cluster, in_force, draining, http, grpc, gate, tls });
+        let _ = self.view.set(View { cluster, discovery, in_force, draining, http, grpc, gate, tls });
         let pubsub = self.pubsub();
         let tasks = &mut self.process.tasks;
         if let Some(listener) = self.listeners.public.take() {
@@ -167,8 +168,9 @@ impl App {
     }
 
     /// Ends what serves clients, then the mesh, which they publish into, then the stream to the control plane.
-    async fn stop(self) {
+    async fn stop(mut self) {
         let backbone = self.process.stop().await;
+        self.node.leave().await;
         // The port ends with its last link.
         tokio::join!(self.peer_port.stop(), self.peers.stop());
         // Only now everything has been counted that will be.

@@ -111,6 +111,7 @@ impl App {
         let door = self.public.at(door);
         let view = View {
             cluster: None,
+            discovery: self.discovery.figures.clone(),
             in_force: snapshots,
             draining,
             http: door.http_connections(),

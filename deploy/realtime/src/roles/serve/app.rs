@@ -68,12 +68,13 @@ impl Role for App {
         let channel = discovery_service(&control, &mut process.backbone);
         let registration = Registration {
             role: DiscoveryRole::Node,
-            id: node_id,
+            id: node_id.clone(),
             listen: listeners.addresses.listen.to_string(),
             peer: String::new(),
         };
         let discovery = realtime_discovery::start(channel, registration, gate.jwks().clone());
-        let node = Node::start(discovery, NodeConfig { shards, drain, mesh: None }, &mut process);
+        let node =
+            Node::start(discovery, NodeConfig { id: node_id, shards, drain, mesh: None }, &mut process);
         let late = |_| Failure::new("the control plane did not answer in time");
         let node = timeout(START_TIMEOUT, node).await.map_err(late)??;
         let demo = demo.then(|| Demo::new(&data_dir, token_file.as_deref()));
@@ -107,6 +108,7 @@ impl App {
         if let Some(listener) = self.listeners.admin.take() {
             let view = View {
                 cluster: Some(cluster),
+                discovery: self.node.figures.clone(),
                 in_force: self.node.in_force.clone(),
                 draining: self.node.draining.clone(),
                 http: door.http_connections(),
