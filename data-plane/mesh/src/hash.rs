@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::Hasher;
 
+use realtime_proto::NodePrefix;
 use siphasher::sip::SipHasher13;
 
 /// The key of a cluster's topic hashes: secret, so that nobody can choose topics that collide.
@@ -40,6 +41,15 @@ impl TopicHash {
         hasher.write(topic);
         Self(hasher.finish())
     }
+}
+
+/// How much `peer` suits as the guardian of `node` (rendezvous hashing): the greatest counts. Each node ranks its peers in
+/// an order of its own, so that nodes spread over their guardians.
+pub(crate) fn suits(key: &InterestKey, node: NodePrefix, peer: NodePrefix) -> u64 {
+    let mut hasher = SipHasher13::new_with_key(&key.0);
+    hasher.write(&node.0);
+    hasher.write(&peer.0);
+    hasher.finish()
 }
 
 #[cfg(test)]

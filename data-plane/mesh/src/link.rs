@@ -6,8 +6,8 @@ use realtime_proto::generated::peer as wire;
 use wire::item::Kind;
 
 use crate::hash::TopicHash;
+use crate::limits::MeshLimits;
 use crate::local::{Change, LocalInterest};
-use crate::mesh::MeshLimits;
 
 /// What an item costs besides its texts, about.
 const ITEM_BYTES: usize = 32;
@@ -16,7 +16,7 @@ const ITEM_BYTES: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// Updates must count up from 1.
-    #[error("interest update {got} in place of {expected}")]
+    #[error("update {got} in place of {expected}")]
     Order {
         /// The number that is next.
         expected: u64,
@@ -46,6 +46,11 @@ pub(crate) struct Link {
     /// Number of the peer's last update, and whether we have told it.
     heard: u64,
     told: u64,
+    /// Number of the peer's last update of its mirror, and whether we have told it.
+    mirror_heard: u64,
+    mirror_told: u64,
+    /// One at most for each process that is mirrored somewhere.
+    claims: VecDeque<wire::Claim>,
     controls: VecDeque<Kind>,
     publishes: VecDeque<wire::Publish>,
     queued_bytes: usize,
@@ -82,6 +87,9 @@ impl Link {
             confirmed: 0,
             heard: 0,
             told: 0,
+            mirror_heard: 0,
+            mirror_told: 0,
+            claims: VecDeque::new(),
             controls: VecDeque::new(),
             publishes: VecDeque::new(),
             queued_bytes: 0,
@@ -153,12 +161,18 @@ impl Link {
 
     /// The peer's update has this number.
     pub(crate) fn hear(&mut self, number: u64) -> Result<(), Violation> {
-        let expected = self.heard + 1;
-        if number != expected {
-            return Err(Violation::Order { expected, got: number });
-        }
-        self.heard = number;
-        Ok(())
+        count_up(&mut self.heard, number)
+    }
+
+    /// The peer's update of its mirror has this number.
+    pub(crate) fn hear_mirror(&mut self, number: u64) -> Result<(), Violation> {
+        count_up(&mut self.mirror_heard, number)
+    }
+
+    /// Queues a claim, in place of an older one of the same process.
+    pub(crate) fn claim(&mut self, claim: wire::Claim) {
+        self.claims.retain(|older| older.incarnation != claim.incarnation);
+        self.claims.push_back(claim);
     }
 
     /// The peer has confirmed our updates up to this number.
@@ -181,11 +195,18 @@ impl Link {
         Ok(())
     }
 
-    /// The next message, `None` when there is nothing to say. Interest and answers come first: subscribers and
-    /// callers wait for them, publishes only for their like.
-    pub(crate) fn transmit(&mut self, local: &LocalInterest) -> Option<wire::LinkMessage> {
-        let mut items = Vec::new();
-        let mut bytes = 0;
+    /// The next message, `None` when there is nothing to say. `mirror` is the next update of the mirror, about a
+    /// quarter of a message at most. It goes first, so that a session's end comes with the event that tells of it, and
+    /// leaves room for publishes. Interest and answers come next: subscribers and callers wait for them, publishes only
+    /// for their like.
+    pub(crate) fn transmit(
+        &mut self,
+        local: &LocalInterest,
+        mirror: Option<wire::Mirror>,
+    ) -> Option<wire::LinkMessage> {
+        let mut bytes = mirror.as_ref().map_or(0, |_| self.limits.message_bytes / 4);
+        let mut items: Vec<_> =
+            mirror.into_iter().map(|update| wire::Item { kind: Some(Kind::Mirror(update)) }).collect();
         while bytes < self.limits.message_bytes
             && let Some((kind, size)) = self.next_item(local)
         {
@@ -205,6 +226,14 @@ impl Link {
         if self.told != self.heard {
             self.told = self.heard;
             return Some((Kind::Confirmed(wire::Confirmed { number: self.heard }), ITEM_BYTES));
+        }
+        if self.mirror_told != self.mirror_heard {
+            self.mirror_told = self.mirror_heard;
+            return Some((Kind::Mirrored(wire::Mirrored { number: self.mirror_heard }), ITEM_BYTES));
+        }
+        if let Some(claim) = self.claims.pop_front() {
+            let bytes = ITEM_BYTES + claim.incarnation.len();
+            return Some((Kind::Claim(claim), bytes));
         }
         if let Some(interest) = self.next_interest(local) {
             let bytes = ITEM_BYTES + 8 * (interest.added.len() + interest.removed.len());
@@ -265,6 +294,16 @@ impl Link {
             if added { &mut interest.added } else { &mut interest.removed }.push(hash);
         }
     }
+}
+
+/// Takes the number that is next.
+fn count_up(last: &mut u64, number: u64) -> Result<(), Violation> {
+    let expected = *last + 1;
+    if number != expected {
+        return Err(Violation::Order { expected, got: number });
+    }
+    *last = number;
+    Ok(())
 }
 
 fn size(publish: &wire::Publish) -> usize {

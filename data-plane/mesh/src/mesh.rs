@@ -2,46 +2,20 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use realtime_proto::generated::peer as wire;
 use realtime_proto::topic::PRIVATE_PREFIX;
 use realtime_proto::{ConnectionId, NodePrefix};
 use wire::item::Kind;
 
+use crate::guard::Guard;
 use crate::hash::{InterestKey, TopicHash};
+use crate::limits::MeshLimits;
 use crate::link::{Link, Violation};
 use crate::local::{Change, LocalInterest, Origin};
 use crate::loss::Losses;
 use crate::remote::{PeerIndex, RemoteInterest};
-
-/// Bounds of a link's queues.
-#[derive(Debug, Clone, Copy)]
-pub struct MeshLimits {
-    /// Bytes of publishes that may wait for a peer.
-    pub queue_bytes: usize,
-    /// Requests and answers that may wait for a peer.
-    pub controls: usize,
-    /// Topics of one interest update.
-    pub hashes: usize,
-    /// Bytes of a message, about: an item is not split.
-    pub message_bytes: usize,
-}
-
-impl Default for MeshLimits {
-    fn default() -> Self {
-        Self {
-            // Some 100 ms of a busy node's publishes over a slow link, a second's worth at usual loads.
-            queue_bytes: 16 * 1024 * 1024,
-            // Operators' calls: far more than are ever under way at once.
-            controls: 1024,
-            // 64 KiB of them.
-            hashes: 8192,
-            // Large enough that a message's own costs do not count, small enough to leave while the next is put
-            // together. Well below gRPC's usual 4 MiB.
-            message_bytes: 256 * 1024,
-        }
-    }
-}
+use crate::ward::Ward;
 
 /// Another node, as discovery names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +31,7 @@ pub struct Member {
 /// A link: the peer's place, and which of its links it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LinkId {
-    peer: PeerIndex,
+    pub(crate) peer: PeerIndex,
     generation: u32,
 }
 
@@ -95,19 +69,19 @@ pub struct PeerStatus {
 }
 
 #[derive(Debug)]
-struct Peer {
+pub(crate) struct Peer {
     /// As of its link, or of discovery while there is none.
-    node: Member,
+    pub(crate) node: Member,
     member: bool,
-    link: Option<Link>,
+    pub(crate) link: Option<Link>,
     generation: u32,
 }
 
 /// The core of the mesh.
 #[derive(Debug)]
 pub struct Mesh {
-    key: InterestKey,
-    own: NodePrefix,
+    pub(crate) key: InterestKey,
+    pub(crate) own: NodePrefix,
     limits: MeshLimits,
     local: LocalInterest,
     remote: RemoteInterest,
@@ -121,6 +95,8 @@ pub struct Mesh {
     /// Link generations are never used again, whatever place they are for.
     generations: u32,
     released: Vec<(Origin, u64)>,
+    pub(crate) ward: Ward,
+    pub(crate) guard: Guard,
 }
 
 impl Mesh {
@@ -139,6 +115,8 @@ impl Mesh {
             losses: Losses::default(),
             generations: 0,
             released: Vec::new(),
+            ward: Ward::new(limits),
+            guard: Guard::new(limits.session_bytes),
         }
     }
 
@@ -146,7 +124,9 @@ impl Mesh {
     /// be only the control plane that has lost sight of it.
     pub fn set_members(&mut self, members: impl IntoIterator<Item = Member>) {
         self.live_mut().for_each(|peer| peer.member = false);
+        let mut incarnations = HashSet::new();
         for member in members {
+            incarnations.insert(Arc::clone(&member.incarnation));
             let index = self.find(&member.id).unwrap_or_else(|| self.insert(member.clone()));
             let Some(peer) = self.peer_mut(index) else { continue };
             peer.member = true;
@@ -158,6 +138,7 @@ impl Mesh {
                 self.rename(index, member);
             }
         }
+        self.guard.set_members(incarnations);
         self.drop_gone();
     }
 
@@ -167,7 +148,8 @@ impl Mesh {
         let index = self.find(&node.id).unwrap_or_else(|| self.insert(node.clone()));
         self.count_break(index);
         self.generations += 1;
-        let (link, generation) = (Link::new(&self.local, self.limits), self.generations);
+        let (mut link, generation) = (Link::new(&self.local, self.limits), self.generations);
+        self.guard.claims().for_each(|claim| link.claim(claim));
         self.rename(index, node);
         if let Some(peer) = self.peer_mut(index) {
             peer.generation = generation;
@@ -175,6 +157,7 @@ impl Mesh {
         }
         // Whatever it wanted before, it says anew.
         self.forget_interest(index);
+        self.choose_guardian();
         LinkId { peer: index, generation: self.generations }
     }
 
@@ -184,6 +167,7 @@ impl Mesh {
             self.count_break(id.peer);
             self.drop_gone();
             self.release();
+            self.choose_guardian();
         }
     }
 
@@ -272,6 +256,15 @@ impl Mesh {
                 link.hear(interest.number)?;
                 self.learn(id.peer, &interest);
             }
+            Some(Kind::Mirror(update)) => self.mirror(id, update)?,
+            Some(Kind::Mirrored(mirrored)) => self.ward.confirm(id, mirrored.number)?,
+            Some(Kind::Claim(claim)) => {
+                if let Some(beats) = self.guard.hear(&claim)
+                    && let Some(link) = self.link_mut(id)
+                {
+                    link.claim(beats);
+                }
+            }
         }
         Ok(None)
     }
@@ -281,7 +274,7 @@ impl Mesh {
         let local = &self.local;
         let peer = self.peers.get_mut(usize::from(id.peer))?.as_mut()?;
         let link = peer.link.as_mut().filter(|_| peer.generation == id.generation)?;
-        link.transmit(local)
+        link.transmit(local, self.ward.next_update(id))
     }
 
     /// Lets every link tell soon what it has received. To be called some ten times a second.
@@ -384,9 +377,14 @@ impl Mesh {
 
     /// Takes the peer's link away, if it has one, and counts what goes with it.
     fn count_break(&mut self, index: PeerIndex) {
-        let Some(link) = self.peer_mut(index).and_then(|peer| peer.link.take()) else { return };
+        let Some(peer) = self.peer_mut(index) else { return };
+        let Some(link) = peer.link.take() else { return };
+        let id = LinkId { peer: index, generation: peer.generation };
+        let incarnation = Arc::clone(&peer.node.incarnation);
         self.losses.queued += link.queued_publishes();
         self.losses.in_flight += link.in_flight();
+        self.ward.lost(id);
+        self.guard.interrupted(&incarnation);
     }
 
     /// A peer goes once discovery has dropped it *and* its link is broken.
@@ -432,7 +430,7 @@ impl Mesh {
         (0..).zip(&self.peers).filter_map(|(index, peer)| peer.as_ref().map(|peer| (index, peer)))
     }
 
-    fn live_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
+    pub(crate) fn live_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
         self.peers.iter_mut().flatten()
     }
 
@@ -440,7 +438,7 @@ impl Mesh {
         self.peers.get(usize::from(index))?.as_ref()
     }
 
-    fn peer_mut(&mut self, index: PeerIndex) -> Option<&mut Peer> {
+    pub(crate) fn peer_mut(&mut self, index: PeerIndex) -> Option<&mut Peer> {
         self.peers.get_mut(usize::from(index))?.as_mut()
     }
 

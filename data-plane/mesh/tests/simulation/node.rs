@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use realtime_mesh::{InterestKey, Member, Mesh, MeshLimits};
-use realtime_proto::NodePrefix;
+use realtime_mesh::{InterestKey, Member, Mesh, MeshLimits, OwnSession};
 use realtime_proto::generated::peer::Publish;
+use realtime_proto::{AppId, ConnectionId, NodePrefix};
 
 pub(crate) const APP: &str = "app";
 
@@ -37,6 +37,7 @@ pub(crate) struct Node {
     arrived: BTreeSet<PublishId>,
     /// The last publish of each life and topic.
     last: BTreeMap<(u64, String), u64>,
+    sessions: u64,
     /// What discovery has told so far.
     pub(crate) members: Vec<Member>,
 }
@@ -49,7 +50,14 @@ impl Node {
             incarnation: Arc::from(format!("life-{life}")),
             prefix,
         };
-        let limits = MeshLimits { queue_bytes, hashes: 2, message_bytes: 40, ..MeshLimits::default() };
+        let limits = MeshLimits {
+            queue_bytes,
+            hashes: 2,
+            message_bytes: 40,
+            // Two sessions.
+            mirror_bytes: 200,
+            ..MeshLimits::default()
+        };
         Self {
             life,
             member,
@@ -59,6 +67,7 @@ impl Node {
             published: 0,
             arrived: BTreeSet::new(),
             last: BTreeMap::new(),
+            sessions: 0,
             members: Vec::new(),
         }
     }
@@ -78,6 +87,19 @@ impl Node {
         if self.subscribers.remove(topic).is_some() {
             self.mesh.unsubscribed(APP.as_bytes(), topic.as_bytes());
         }
+    }
+
+    /// A session opens.
+    pub(crate) fn open(&mut self) -> ConnectionId {
+        self.sessions += 1;
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&self.member.prefix.0);
+        id[8..].copy_from_slice(&self.sessions.to_be_bytes());
+        let id = ConnectionId(id);
+        let app = AppId::parse(APP).expect("an id");
+        let session = OwnSession { app, subject: id.to_string().into(), permissions: Arc::default() };
+        self.mesh.session_opened(id, session);
+        id
     }
 
     /// Welcomes whoever waited for what is confirmed now.

@@ -7,6 +7,8 @@ use realtime_proto::generated::peer::LinkMessage;
 
 use crate::network::Stream;
 use crate::node::{Node, PublishId};
+use crate::plan::{Plan, Trace};
+use crate::presence::Presence;
 use crate::random::Random;
 
 /// Milliseconds.
@@ -17,31 +19,8 @@ const KEEP_ALIVE: u64 = 5000;
 /// A dead node's lease runs out within this.
 const LEASE: u64 = 10_000;
 const TOPICS: u64 = 30;
-
-/// What a run does.
-#[derive(Debug, Clone)]
-pub(crate) struct Plan {
-    pub(crate) seed: u64,
-    pub(crate) nodes: usize,
-    pub(crate) steps: usize,
-    pub(crate) queue_bytes: usize,
-    /// One step in so many does this; 0: none.
-    pub(crate) crash: u64,
-    pub(crate) cut: u64,
-    pub(crate) partition: u64,
-    pub(crate) outage: u64,
-}
-
-impl Plan {
-    pub(crate) fn everything() -> Self {
-        let queue_bytes = 1 << 20;
-        Self { seed: 0, nodes: 3, steps: 0, queue_bytes, crash: 80, cut: 40, partition: 60, outage: 100 }
-    }
-
-    pub(crate) fn stable() -> Self {
-        Self { crash: 0, cut: 0, partition: 0, outage: 0, ..Self::everything() }
-    }
-}
+/// A link that was cut is noticed and up again, and its peer has had its say, within this.
+const RELINK: u64 = KEEP_ALIVE + 2000;
 
 /// A publish that must arrive, or see its link break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,17 +28,6 @@ struct Expected {
     publish: PublishId,
     /// Place of the receiving node.
     to: usize,
-}
-
-/// What a run came to; equal for equal seeds.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Trace {
-    pub(crate) published: u64,
-    pub(crate) arrived: u64,
-    pub(crate) welcomed: u64,
-    pub(crate) crashes: u64,
-    pub(crate) cuts: u64,
-    pub(crate) counted_lost: u64,
 }
 
 pub(crate) struct World {
@@ -78,6 +46,9 @@ pub(crate) struct World {
     partitions: BTreeMap<(usize, usize), u64>,
     /// With the stream that carries it.
     expected: BTreeMap<Expected, (String, [(usize, u64); 2])>,
+    presence: Presence,
+    /// Until when a life may be without a link to a peer that lives.
+    cut_off: BTreeMap<u64, u64>,
     trace: Trace,
 }
 
@@ -93,6 +64,8 @@ impl World {
             away_until: 0,
             partitions: BTreeMap::new(),
             expected: BTreeMap::new(),
+            presence: Presence::default(),
+            cut_off: BTreeMap::new(),
             trace: Trace::default(),
             plan,
         };
@@ -114,6 +87,7 @@ impl World {
         self.heal();
         self.pass(3 * LEASE);
         self.check_end();
+        self.trace.announced = self.presence.announcements();
         self.trace
     }
 
@@ -136,10 +110,20 @@ impl World {
         } else if happens(&mut self.random, self.plan.partition) && place != other {
             let until = self.now + 1000 + self.random.below(15_000);
             self.partitions.insert((place.min(other), place.max(other)), until);
+            self.cut_off([place, other], until + RELINK);
         } else if happens(&mut self.random, self.plan.outage) {
             self.away_until = self.now + self.random.below(20_000);
         } else {
-            match self.random.below(4) {
+            match self.random.below(7) {
+                4 | 5 => {
+                    let Ok(node) = &mut self.nodes[place] else { return };
+                    self.presence.opened(node.open(), node.life);
+                }
+                6 => {
+                    let Ok(node) = &mut self.nodes[place] else { return };
+                    let ended = self.presence.end_one(node.life);
+                    ended.into_iter().for_each(|id| node.mesh.session_ended(id));
+                }
                 0 => self.with(place, |node| node.subscribe(&topic)),
                 1 => {
                     self.with(place, |node| node.unsubscribe(&topic));
@@ -189,6 +173,13 @@ impl World {
             return;
         }
         self.trace.crashes += 1;
+        let guardian = self.guardian_of(place);
+        if let Ok(node) = &self.nodes[place] {
+            // One that discovery has never told of the node announces nothing.
+            let knows = |other: &&Node| other.members.contains(&node.member);
+            let knowing = self.nodes.iter().flatten().filter(knows).find(|n| Some(n.life) == guardian);
+            self.presence.died(node.life, knowing.map(|guardian| guardian.life));
+        }
         let down_for = self.random.below(15_000);
         if let Ok(node) = std::mem::replace(&mut self.nodes[place], Err(self.now + down_for)) {
             self.trace.counted_lost += node.mesh.losses().total();
@@ -204,7 +195,45 @@ impl World {
         self.expected.retain(|expected, _| expected.to != place);
     }
 
+    /// The life that has a node's whole mirror.
+    fn guardian_of(&self, place: usize) -> Option<u64> {
+        let mesh = &self.nodes[place].as_ref().ok()?.mesh;
+        let guardian = mesh.guardian()?;
+        let (_, member) = mesh.links().find(|(link, _)| *link == guardian)?;
+        let is_it = |node: &&Node| node.member.incarnation == member.incarnation;
+        self.nodes.iter().flatten().find(is_it).map(|node| node.life)
+    }
+
+    /// Notes which sessions are confirmed, and whose ends are announced.
+    fn watch_presence(&mut self) {
+        for place in 0..self.nodes.len() {
+            let guardian = self.guardian_of(place);
+            let now = self.now;
+            let Ok(node) = &mut self.nodes[place] else { continue };
+            match guardian {
+                Some(_) if node.mesh.presence_pending() == 0 => self.presence.confirmed(node.life),
+                Some(_) => {}
+                None => self.presence.unconfirmed(node.life),
+            }
+            node.mesh.settle_departures(now);
+            let cut_off = self.cut_off.get(&node.life).is_some_and(|until| now < *until);
+            while let Some(departed) = node.mesh.next_departed() {
+                self.presence.announced(&departed, node.life, cut_off);
+            }
+        }
+    }
+
+    /// The nodes may miss what their peers say until then.
+    fn cut_off(&mut self, places: [usize; 2], until: u64) {
+        for place in places {
+            let Ok(node) = &self.nodes[place] else { continue };
+            let before = self.cut_off.entry(node.life).or_default();
+            *before = (*before).max(until);
+        }
+    }
+
     fn cut(&mut self, a: usize, b: usize) {
+        self.cut_off([a, b], self.now + RELINK);
         for index in 0..self.streams.len() {
             if self.streams[index].joins(a, b) {
                 self.cut_stream(index);
@@ -249,6 +278,7 @@ impl World {
         self.streams.retain(|stream| !(stream.closed[0] && stream.closed[1]));
         self.dial();
         if self.now % 100 < 4 {
+            self.watch_presence();
             self.nodes.iter_mut().flatten().for_each(|node| node.mesh.report_received());
         }
     }
@@ -404,6 +434,7 @@ impl World {
     }
 
     fn check_end(&self) {
+        self.presence.check_end();
         assert!(self.expected.is_empty(), "never arrived: {:?}", self.expected);
         let up: Vec<&Stream> = self.streams.iter().filter(|stream| !stream.cut).collect();
         assert_eq!(up.len(), self.plan.nodes * (self.plan.nodes - 1) / 2, "a link for each pair");
