@@ -27,6 +27,8 @@ pub(crate) struct AppTable {
     pub(crate) gone: u64,
     /// Counts changes that may bring a session's timer forward.
     pub(crate) timers: u64,
+    /// Counts changes of who has inbound messaging.
+    pub(crate) inbound: u64,
     next_slot: u32,
 }
 
@@ -50,6 +52,7 @@ impl AppTable {
             settings: new.clone(),
             gone: self.gone,
             timers: self.timers + u64::from(old.limits != new.limits),
+            inbound: self.inbound,
             next_slot: self.next_slot,
         };
         for (id, _, app) in snapshot.apps.differences(&self.source) {
@@ -84,6 +87,7 @@ impl AppTable {
         if let Some(old) = old {
             let expiry = |app: &AppRuntime| app.app.config.disconnect_on_token_expiry;
             self.timers += u64::from(expiry(&old) != expiry(&runtime));
+            self.inbound += u64::from(old.policy.inbound_enabled != runtime.policy.inbound_enabled);
             if !app.config.enabled || old.slot != runtime.slot {
                 self.vacate(old.slot);
             }

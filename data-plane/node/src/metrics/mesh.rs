@@ -20,9 +20,26 @@ const LOST: Metric = counter(
     "Publishes lost on their way to other nodes, once for each of them, by reason.",
 );
 
+const MIRRORED: Metric = gauge(
+    "realtime_mirrored_sessions",
+    "Sessions of this node that a peer has, to announce their ends should the node die.",
+);
+const UNMIRRORED: Metric = counter(
+    "realtime_unmirrored_sessions_total",
+    "Sessions of this node that found no room in the mirror: their ends are not announced should the node die.",
+);
+const GUARDED: Metric =
+    gauge("realtime_guarded_sessions", "Sessions of other nodes that this one has for them.");
+const DEPARTED: Metric = counter(
+    "realtime_departed_sessions_total",
+    "Sessions that died with their nodes and whose ends this one has announced.",
+);
+
 /// Every metric of the mesh, in the order of the answer.
-pub const MESH_METRICS: &[Metric] =
-    &[LINKED, UNLINKED, TOPICS, QUEUED, ROUTED, REPLICATED, MESSAGES, RECEIVED, LOST];
+pub const MESH_METRICS: &[Metric] = &[
+    LINKED, UNLINKED, TOPICS, QUEUED, ROUTED, REPLICATED, MESSAGES, RECEIVED, MIRRORED, UNMIRRORED, GUARDED,
+    DEPARTED, LOST,
+];
 
 /// The metrics of the mesh in Prometheus's text format.
 #[must_use]
@@ -36,6 +53,11 @@ pub fn render_mesh(figures: &Figures) -> String {
     plain(&mut text, &REPLICATED, figures.replicated);
     plain(&mut text, &MESSAGES, figures.messages);
     plain(&mut text, &RECEIVED, figures.received);
+    let mirror = figures.mirror;
+    plain(&mut text, &MIRRORED, mirror.mirrored as u64);
+    plain(&mut text, &UNMIRRORED, mirror.unmirrored);
+    plain(&mut text, &GUARDED, mirror.guarded as u64);
+    plain(&mut text, &DEPARTED, figures.departed);
     let losses = figures.losses;
     let reasons = [
         ("unreachable", losses.unreachable),

@@ -60,6 +60,7 @@ pub(super) struct Driver {
     pub(super) figures: watch::Sender<Figures>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
+    pub(super) started: Instant,
     pub(super) state: State,
 }
 
@@ -78,9 +79,9 @@ pub(super) struct State {
     settling: Vec<oneshot::Sender<()>>,
     next_beat: Option<Instant>,
     /// Publishes of peers that found no room in a shard's inbox: nothing more is taken from links meanwhile.
-    undelivered: VecDeque<(Delivery, Option<(LinkId, u64)>)>,
+    pub(super) undelivered: VecDeque<(Delivery, Option<(LinkId, u64)>)>,
     work: Vec<ToMesh>,
-    figures: Figures,
+    pub(super) figures: Figures,
 }
 
 impl Driver {
@@ -272,6 +273,8 @@ impl Driver {
                     self.mesh.subscribed(shard, ticket, &app.id, topic.as_bytes());
                 }
                 ToMesh::Unsubscribed { slot, topic } => self.unsubscribed(slot, &topic),
+                ToMesh::SessionOpened { id, session } => self.mesh.session_opened(id, session),
+                ToMesh::SessionEnded(id) => self.mesh.session_ended(id),
                 ToMesh::Publish(delivery) => self.publish(&delivery, 0, |_| {}),
                 ToMesh::PublishWithReceipt(delivery, caller) => self.publish_with_receipt(&delivery, caller),
                 ToMesh::Call(call, caller) => self.call(call, caller),
@@ -306,7 +309,7 @@ impl Driver {
     }
 
     /// Queues a publish for the peers that want it; `queued` is told their links.
-    fn publish(&mut self, delivery: &Delivery, receipt: u64, mut queued: impl FnMut(LinkId)) {
+    pub(super) fn publish(&mut self, delivery: &Delivery, receipt: u64, mut queued: impl FnMut(LinkId)) {
         if let Some(publish) = self.outbound(delivery, receipt) {
             let Figures { published, replicated, .. } = &mut self.state.figures;
             *published += 1;
@@ -383,7 +386,9 @@ impl Driver {
         self.mesh.report_received();
         self.state.calls.sweep();
         self.beat();
-        if self.mesh.pending() == 0 {
+        self.mesh.settle_departures(self.started.elapsed().as_millis() as u64);
+        self.announce_departed();
+        if self.mesh.pending() + self.mesh.presence_pending() == 0 {
             for caller in self.state.settling.drain(..) {
                 // Who has given up waiting needs no answer.
                 let _ = caller.send(());
@@ -391,10 +396,11 @@ impl Driver {
         }
         let status: Vec<_> = self.mesh.status().collect();
         self.inbox.set_has_peers(!status.is_empty());
-        let losses = self.mesh.losses();
+        let (losses, mirror) = (self.mesh.losses(), self.mesh.mirror_figures());
         let figures = Figures {
             settled: self.snapshots.borrow().is_some(),
             losses,
+            mirror,
             linked: status.iter().filter(|peer| peer.linked).count() as u64,
             unlinked: status.iter().filter(|peer| peer.member && !peer.linked).count() as u64,
             queued_bytes: status.iter().map(|peer| peer.queued_bytes as u64).sum(),

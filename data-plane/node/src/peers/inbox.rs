@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use realtime_proto::AppId;
+use realtime_mesh::OwnSession;
+use realtime_proto::{AppId, ConnectionId};
 use tokio::sync::{Notify, oneshot};
 
 use super::calls::{Answers, Call};
@@ -22,6 +23,10 @@ pub(crate) enum ToMesh {
     Subscribed { shard: u8, ticket: u64, slot: u32, app: AppId, topic: Arc<str> },
     /// A shard's last subscriber of a topic has left.
     Unsubscribed { slot: u32, topic: Arc<str> },
+    /// A session has opened that is to be mirrored.
+    SessionOpened { id: ConnectionId, session: OwnSession },
+    /// A mirrored session has ended.
+    SessionEnded(ConnectionId),
     /// For the peers that want it.
     Publish(Delivery),
     /// The same, answered by each of them.

@@ -38,6 +38,11 @@ impl Driver {
         for (member, _) in &others {
             self.retire_before(member);
         }
+        // Of processes that discovery has dropped as many are remembered as of replaced ones.
+        let incarnations = &mut self.state.incarnations;
+        if incarnations.len() > others.len() + RETIRED {
+            incarnations.retain(|id, _| others.iter().any(|(member, _)| member.id == *id));
+        }
         self.dial(&others);
         self.mesh.set_members(others.into_iter().map(|(member, _)| member));
         self.inbox.set_has_peers(self.mesh.status().next().is_some());

@@ -7,6 +7,7 @@
 mod answer;
 mod calls;
 mod cluster;
+mod departed;
 mod dial;
 mod driver;
 mod inbox;
@@ -20,11 +21,11 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use realtime_discovery::Snapshot;
-use realtime_mesh::{InterestKey, Losses, Mesh, MeshLimits};
+use realtime_mesh::{InterestKey, Losses, Mesh, MeshLimits, MirrorFigures};
 use realtime_proto::NodePrefix;
 use realtime_proto::generated::peer as wire;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
@@ -117,6 +118,10 @@ pub struct Figures {
     pub topics: u64,
     /// Publishes lost on their way to peers.
     pub losses: Losses,
+    /// Sessions that are mirrored for their presence.
+    pub mirror: MirrorFigures,
+    /// Sessions of dead nodes whose ends this one has announced.
+    pub departed: u64,
 }
 
 /// The running mesh. Dropping it ends its links.
@@ -163,6 +168,7 @@ impl Peers {
             figures: figures_in,
             tasks: tasks.clone(),
             stop: stop.clone(),
+            started: Instant::now(),
             state: driver::State::default(),
         };
         tasks.spawn(driver.run());

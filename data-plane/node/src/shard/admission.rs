@@ -74,6 +74,7 @@ impl Hub {
             ack_envelope: arrival.ack_envelope,
             on_main: false,
             probed: false,
+            mirrored: false,
             watched_writable: false,
             connected_at_ms: since_epoch.as_millis() as u64,
             last_seen_ms: self.now_ms,
@@ -160,6 +161,7 @@ impl Hub {
         let main = main.map_or(0, |main| self.topics.topic(main).ticket);
         self.welcome_after(private.max(main), index, app, topic::MAIN);
         self.presence(index, app, Presence::Connected);
+        self.mirror(index);
         self.schedule(index);
         if !read_ahead.is_empty() {
             let mut bytes = read_ahead.to_vec();

@@ -40,6 +40,8 @@ pub(super) struct Connection {
     pub(super) on_main: bool,
     /// Somebody waits for a sign of life.
     pub(super) probed: bool,
+    /// A peer announces its end if this node dies.
+    pub(super) mirrored: bool,
     /// The poller reports when the socket takes bytes again.
     pub(super) watched_writable: bool,
     /// When the session opened, Unix milliseconds.

@@ -108,6 +108,7 @@ impl Hub {
         if let Some(app) = app {
             self.presence(index, &app, Presence::Disconnected);
         }
+        self.end_mirror(index);
         self.admit_waiters_of(index);
     }
 
@@ -277,6 +278,9 @@ impl Hub {
         if old.gone != self.table.gone {
             let table = self.table.clone();
             self.end_where(|c| table.by_slot(c.slot).is_none(), CloseCode::AppGone);
+        }
+        if old.inbound != self.table.inbound {
+            self.mirror_anew();
         }
         if old.timers == self.table.timers {
             return;

@@ -16,6 +16,7 @@ mod hub;
 pub(crate) mod inbox;
 mod interest;
 mod lifecycle;
+mod mirror;
 mod output;
 mod poller;
 mod random;

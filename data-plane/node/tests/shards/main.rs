@@ -3,6 +3,7 @@
 mod mesh;
 mod node;
 mod peer;
+mod presence;
 
 use std::time::Duration;
 

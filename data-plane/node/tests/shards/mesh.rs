@@ -22,10 +22,10 @@ pub(crate) struct Peer {
     pub(crate) node: Node,
     pub(crate) peers: Peers,
     pub(crate) cluster: Cluster,
-    _serving: Serving,
+    pub(crate) _serving: Serving,
 }
 
-struct Serving(JoinHandle<()>);
+pub(crate) struct Serving(JoinHandle<()>);
 
 impl Drop for Serving {
     fn drop(&mut self) {
@@ -39,7 +39,7 @@ pub(crate) struct Mesh {
     members: watch::Sender<Option<Arc<Snapshot>>>,
 }
 
-fn name(n: usize) -> String {
+pub(crate) fn name(n: usize) -> String {
     format!("node-{n}")
 }
 
@@ -97,7 +97,7 @@ impl Mesh {
     }
 
     /// What discovery says.
-    fn members(&self) -> HashMap<String, Member> {
+    pub(crate) fn members(&self) -> HashMap<String, Member> {
         self.members.borrow().as_ref().map(|snapshot| snapshot.members.clone()).unwrap_or_default()
     }
 
@@ -106,7 +106,7 @@ impl Mesh {
         self.members()[&name(node)].peer.clone()
     }
 
-    fn tell(&self, members: HashMap<String, Member>) {
+    pub(crate) fn tell(&self, members: HashMap<String, Member>) {
         self.members.send_replace(Some(Arc::new(Snapshot { members, ..Snapshot::default() })));
     }
 
@@ -125,7 +125,7 @@ impl Mesh {
         reached.expect("figures in time").expect("a running mesh");
     }
 
-    fn client(&self, node: usize, subject: &str) -> Client {
+    pub(crate) fn client(&self, node: usize, subject: &str) -> Client {
         self.nodes[node].node.client(subject)
     }
 

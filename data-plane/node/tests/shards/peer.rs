@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use realtime_data_plane::{Publication, Target};
 use realtime_proto::ErrorCode;
+use realtime_proto::generated::discovery::Member;
 use realtime_proto::generated::peer as wire;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -15,6 +16,7 @@ use wire::peer_client::PeerClient;
 
 use crate::mesh::Mesh;
 use crate::node::DEADLINE;
+use crate::presence::presence_of;
 
 /// Less than the name of any node: it calls.
 const NAME: &str = "a";
@@ -43,7 +45,7 @@ impl Peer {
         let mut peer = Self { outgoing, incoming: link.into_inner(), items: Vec::new() };
         assert!(matches!(peer.next().await, Kind::Hello(_)));
         // The node's interest: from here on the link is in use.
-        assert!(matches!(peer.next().await, Kind::Interest(_)));
+        peer.interest().await;
         peer
     }
 
@@ -166,6 +168,63 @@ async fn a_peer_that_reads_nothing_costs_its_queue_and_everything_beyond_is_coun
     assert!(figures.losses.queue_full > 0 && figures.queued_bytes <= QUEUE, "{figures:?}");
     drop(peer);
     mesh.figures(node, |figures| figures.linked == 0 && figures.losses.total() == MESSAGES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_thousand_sessions_of_a_dead_peer_hold_up_nobody() {
+    const SESSIONS: u64 = 20_000;
+    const CHUNK: u64 = 500;
+    let mut mesh = Mesh::start(1).await;
+    mesh.nodes[0].node.app(json!({"enableWebSocketInboundTopic": true}));
+    let (mut backend, mut other) = (mesh.client(0, "backend"), mesh.client(0, "other"));
+    backend.subscribe("secure/inbound");
+    other.subscribe("t");
+    let member = Member {
+        node_id: NAME.into(),
+        incarnation: "by hand".into(),
+        connection_id_prefix: "00000000".into(),
+        peer: "nowhere".into(),
+        ..Member::default()
+    };
+    let mut members = mesh.members();
+    members.insert(NAME.into(), member);
+    mesh.tell(members.clone());
+    let peer = Peer::of(&mesh).await;
+    for number in 1..=SESSIONS / CHUNK {
+        let session = |n: u64| wire::Session {
+            connection_id: u128::from(n).to_be_bytes().to_vec().into(),
+            app_id: "a".into(),
+            subject: format!("subject-{n}"),
+            permissions: vec!["realtime:publisher:write:topic:*".into()],
+        };
+        let opened = ((number - 1) * CHUNK..number * CHUNK).map(session).collect();
+        let (begin, complete) = (number == 1, number == SESSIONS / CHUNK);
+        let update = wire::Mirror { number, epoch: 1, begin, complete, opened, ended: Vec::new() };
+        peer.say([Kind::Mirror(update)]).await;
+    }
+    let node = &mesh.nodes[0];
+    mesh.figures(node, |figures| figures.mirror.guarded == SESSIONS as usize).await;
+    drop(peer);
+    members.remove(NAME);
+    mesh.tell(members);
+    let reading = std::thread::spawn(move || {
+        let mut gone: Vec<String> =
+            (0..SESSIONS).map(|_| presence_of(&mut backend, "disconnected")).collect();
+        gone.sort();
+        gone.dedup();
+        gone.len()
+    });
+    // Meanwhile publishes arrive as ever.
+    let mut slowest = Duration::ZERO;
+    while !reading.is_finished() {
+        let since = Instant::now();
+        node.cluster.publish(node.node.publication("t", "1")).expect("published");
+        assert_eq!(other.json()["data"], 1);
+        slowest = slowest.max(since.elapsed());
+    }
+    assert_eq!(reading.join().expect("every event"), SESSIONS as usize);
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    mesh.figures(node, |figures| figures.departed == SESSIONS && figures.mirror.guarded == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
