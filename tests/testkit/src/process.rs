@@ -1,6 +1,7 @@
 //! What a server process uses, as the operating system and the server's own metrics tell it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rustix::process::setpriority_process;
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -29,6 +30,21 @@ impl Server {
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");
         let kib = line.trim().trim_end_matches(" kB");
         kib.parse::<u64>().expect("a number of kB") * KIB
+    }
+
+    /// CPU time of all its threads so far.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the server's process");
+        let nanos = threads.filter_map(|thread| {
+            // A thread may have ended meanwhile.
+            let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(nanos.sum())
     }
 
     /// How many files, sockets included, the process has open.
