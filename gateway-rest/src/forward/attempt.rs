@@ -22,6 +22,15 @@ pub(super) trait Target {
     fn unreachable(&self);
 }
 
+/// What a call does where it is processed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Nothing: it may be asked again.
+    Reads,
+    /// Something that must not be done twice.
+    Changes,
+}
+
 /// What is known of a call that did not succeed.
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
@@ -37,7 +46,7 @@ enum Fate {
 
 /// Offers `message` to the targets in turn. `what` names them, for people.
 pub(super) async fn offer<T, R>(
-    what: &str,
+    (what, effect): (&str, Effect),
     targets: impl IntoIterator<Item = impl Target>,
     metadata: &MetadataMap,
     message: T,
@@ -60,15 +69,16 @@ where
         };
         match fate(&status) {
             Fate::Answered => return Err(status),
+            Fate::Unknown if effect == Effect::Reads => target.unreachable(),
             Fate::Unknown => {
                 counters.unknown.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(error = status.message(), "a call to {what} was sent and has no answer");
+                tracing::warn!(error = told(&status), "a call to {what} was sent and has no answer");
                 let detail =
                     format!("{what} did not answer; the call may have been carried out all the same");
                 return Err(unavailable(detail));
             }
             Fate::Unreached => {
-                tracing::debug!(error = status.message(), "{what} cannot be reached");
+                tracing::debug!(error = told(&status), "{what} cannot be reached");
                 target.unreachable();
             }
             Fate::Draining => {}
@@ -76,6 +86,12 @@ where
     }
     counters.refused.fetch_add(1, Ordering::Relaxed);
     Err(unavailable(format!("{what} cannot be reached; nothing was done")))
+}
+
+/// With what has led to it: the transport's own words are "transport error".
+fn told(status: &Status) -> String {
+    let causes = status.source().into_iter().flat_map(causes);
+    causes.fold(status.message().to_owned(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn unavailable(detail: String) -> Status {

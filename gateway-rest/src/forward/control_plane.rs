@@ -16,7 +16,7 @@ use wire::settings_client::SettingsClient;
 use wire::settings_server::Settings;
 
 use super::Counters;
-use super::attempt::{Target, offer};
+use super::attempt::{Effect, Target, offer};
 
 /// Names the targets for people.
 const REPLICAS: &str = "the control plane";
@@ -58,13 +58,14 @@ impl ControlPlane {
 
     async fn pass_on<T: Clone, R>(
         &self,
+        effect: Effect,
         request: Request<T>,
         call: impl Fn(Channel, Request<T>) -> BoxFuture<'static, Result<Response<R>, Status>>,
     ) -> Result<Response<R>, Status> {
         let (count, first) = (self.replicas.len(), self.current.load(Ordering::Relaxed));
         let replicas = (0..count).map(|turn| Replica { index: (first + turn) % count, of: self });
         let metadata = credentials(&request);
-        offer(REPLICAS, replicas, &metadata, request.into_inner(), &self.counters, call).await
+        offer((REPLICAS, effect), replicas, &metadata, request.into_inner(), &self.counters, call).await
     }
 }
 
@@ -91,33 +92,51 @@ impl Apps for ControlPlane {
         &self,
         request: Request<wire::ListAppsRequest>,
     ) -> Result<Response<wire::ListAppsResponse>, Status> {
-        self.pass_on(request, |to, request| Box::pin(async move { apps(to).list(request).await })).await
+        self.pass_on(Effect::Reads, request, |to, request| {
+            Box::pin(async move { apps(to).list(request).await })
+        })
+        .await
     }
 
     async fn get(&self, request: Request<wire::GetAppRequest>) -> Result<Response<wire::App>, Status> {
-        self.pass_on(request, |to, request| Box::pin(async move { apps(to).get(request).await })).await
+        self.pass_on(Effect::Reads, request, |to, request| {
+            Box::pin(async move { apps(to).get(request).await })
+        })
+        .await
     }
 
     async fn create(&self, request: Request<wire::CreateAppRequest>) -> Result<Response<wire::App>, Status> {
-        self.pass_on(request, |to, request| Box::pin(async move { apps(to).create(request).await })).await
+        self.pass_on(Effect::Changes, request, |to, request| {
+            Box::pin(async move { apps(to).create(request).await })
+        })
+        .await
     }
 
     async fn replace(
         &self,
         request: Request<wire::ReplaceAppRequest>,
     ) -> Result<Response<wire::App>, Status> {
-        self.pass_on(request, |to, request| Box::pin(async move { apps(to).replace(request).await })).await
+        self.pass_on(Effect::Changes, request, |to, request| {
+            Box::pin(async move { apps(to).replace(request).await })
+        })
+        .await
     }
 
     async fn patch(&self, request: Request<wire::PatchAppRequest>) -> Result<Response<wire::App>, Status> {
-        self.pass_on(request, |to, request| Box::pin(async move { apps(to).patch(request).await })).await
+        self.pass_on(Effect::Changes, request, |to, request| {
+            Box::pin(async move { apps(to).patch(request).await })
+        })
+        .await
     }
 
     async fn delete(
         &self,
         request: Request<wire::DeleteAppRequest>,
     ) -> Result<Response<wire::DeleteAppResponse>, Status> {
-        self.pass_on(request, |to, request| Box::pin(async move { apps(to).delete(request).await })).await
+        self.pass_on(Effect::Changes, request, |to, request| {
+            Box::pin(async move { apps(to).delete(request).await })
+        })
+        .await
     }
 }
 
@@ -130,7 +149,7 @@ impl Settings for ControlPlane {
         let call = |to, request| -> BoxFuture<'static, _> {
             Box::pin(async move { SettingsClient::new(to).get(request).await })
         };
-        self.pass_on(request, call).await
+        self.pass_on(Effect::Reads, request, call).await
     }
 
     async fn replace(
@@ -140,6 +159,6 @@ impl Settings for ControlPlane {
         let call = |to, request| -> BoxFuture<'static, _> {
             Box::pin(async move { SettingsClient::new(to).replace(request).await })
         };
-        self.pass_on(request, call).await
+        self.pass_on(Effect::Changes, request, call).await
     }
 }

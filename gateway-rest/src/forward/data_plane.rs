@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 use wire::pub_sub_client::PubSubClient;
 use wire::pub_sub_server::PubSub;
 
-use super::attempt::offer;
+use super::attempt::{Effect, offer};
 use super::members::Members;
 use super::{Counters, Dial};
 
@@ -67,7 +67,7 @@ impl PubSub for DataPlane {
     ) -> Result<Response<wire::PublishResponse>, Status> {
         let (metadata, message) = vouched(request)?;
         let nodes = self.members.for_topic(&message.app_id, &message.topic);
-        offer(NODES, nodes, &metadata, message, &self.counters, |channel, request| {
+        offer((NODES, Effect::Changes), nodes, &metadata, message, &self.counters, |channel, request| {
             Box::pin(async move { client(channel).publish(request).await })
         })
         .await
@@ -92,9 +92,14 @@ impl PubSub for DataPlane {
         request: Request<wire::UnsubscribeRequest>,
     ) -> Result<Response<wire::UnsubscribeResponse>, Status> {
         let (metadata, message) = vouched(request)?;
-        offer(NODES, self.members.any(), &metadata, message, &self.counters, |channel, request| {
-            Box::pin(async move { client(channel).unsubscribe(request).await })
-        })
+        offer(
+            (NODES, Effect::Changes),
+            self.members.any(),
+            &metadata,
+            message,
+            &self.counters,
+            |channel, request| Box::pin(async move { client(channel).unsubscribe(request).await }),
+        )
         .await
     }
 
@@ -103,9 +108,14 @@ impl PubSub for DataPlane {
         request: Request<wire::DisconnectRequest>,
     ) -> Result<Response<wire::DisconnectResponse>, Status> {
         let (metadata, message) = vouched(request)?;
-        offer(NODES, self.members.any(), &metadata, message, &self.counters, |channel, request| {
-            Box::pin(async move { client(channel).disconnect(request).await })
-        })
+        offer(
+            (NODES, Effect::Changes),
+            self.members.any(),
+            &metadata,
+            message,
+            &self.counters,
+            |channel, request| Box::pin(async move { client(channel).disconnect(request).await }),
+        )
         .await
     }
 
@@ -114,9 +124,14 @@ impl PubSub for DataPlane {
         request: Request<wire::ListConnectionsRequest>,
     ) -> Result<Response<wire::ListConnectionsResponse>, Status> {
         let (metadata, message) = vouched(request)?;
-        offer(NODES, self.members.any(), &metadata, message, &self.counters, |channel, request| {
-            Box::pin(async move { client(channel).list_connections(request).await })
-        })
+        offer(
+            (NODES, Effect::Reads),
+            self.members.any(),
+            &metadata,
+            message,
+            &self.counters,
+            |channel, request| Box::pin(async move { client(channel).list_connections(request).await }),
+        )
         .await
     }
 
@@ -125,9 +140,14 @@ impl PubSub for DataPlane {
         request: Request<wire::ListTopicsRequest>,
     ) -> Result<Response<wire::ListTopicsResponse>, Status> {
         let (metadata, message) = vouched(request)?;
-        offer(NODES, self.members.any(), &metadata, message, &self.counters, |channel, request| {
-            Box::pin(async move { client(channel).list_topics(request).await })
-        })
+        offer(
+            (NODES, Effect::Reads),
+            self.members.any(),
+            &metadata,
+            message,
+            &self.counters,
+            |channel, request| Box::pin(async move { client(channel).list_topics(request).await }),
+        )
         .await
     }
 }

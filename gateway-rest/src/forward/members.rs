@@ -96,7 +96,11 @@ impl Members {
             (Some(_), None) | (None, Some(_)) => false,
         };
         if !same {
-            known.ready = self.follow(&known.ready, snapshot.as_deref());
+            // Without any member, the store has just lost all leases at once: the nodes are coming back, most likely
+            // where they were. One that is not there is a call that goes on to the next.
+            if snapshot.as_ref().is_some_and(|snapshot| !snapshot.members.is_empty()) {
+                known.ready = self.follow(&known.ready, snapshot.as_deref());
+            }
             known.snapshot = snapshot;
         }
         known.ready.clone()

@@ -1,7 +1,8 @@
 //! The services of other processes, for a gateway in a process of its own: every call goes to one that can take it.
 //!
 //! A call that was certainly not processed (no connection, or the answer that the node is draining) goes on to the
-//! next process. One that was sent and has no answer is never sent again: it is answered 503, and that says so.
+//! next process, and so does one that only reads. A change that was sent and has no answer is never sent again: it is
+//! answered 503, and that says so.
 //!
 //! Never here: who may call (the routes have checked it), certificates and addresses' names (whoever gives [`Dial`]).
 

@@ -94,8 +94,9 @@ impl TestApp {
     /// Until the configuration stream has brought the app to the node, its sessions are refused with 404.
     async fn wait_until_served(&self, node: &str) {
         crate::eventually("a node to know the new app", || async {
-            let answer = Request::new(node, "GET", &self.path("")).send().await;
-            (answer.status != 404).then_some(())
+            // Without a token, so that no session is opened.
+            let answer = RawSocket::open(node, &self.path(""), &[]).await;
+            answer.is_err_and(|refusal| refusal.status != 404).then_some(())
         })
         .await;
     }

@@ -1,18 +1,23 @@
-//! A cluster on this machine: etcd, control-plane replicas, nodes and gateways as real processes on loopback, without
-//! certificates. Each process is a [`Server`], which a test kills, stops and starts again by itself.
+//! A cluster on this machine: etcd, control-plane replicas, nodes and gateways as real processes on loopback, with or
+//! without certificates. Each process is a [`Server`], which a test kills, stops and starts again by itself.
 //!
 //! Every process keeps its public address over restarts, so that clients and `--control-plane` find it again; the other
 //! ports are new each time.
 
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 
+use serde_json::Value;
+
 use crate::app::TestAppBuilder;
+use crate::certificates::ClusterCertificates;
 use crate::etcd::{Etcd, free_port};
 use crate::http::Request;
 use crate::network::Network;
-use crate::server::{OPERATOR_TOKEN, Role, Server};
+use crate::server::{OPERATOR_TOKEN, Role, Server, binary};
 use crate::wait::{eventually, eventually_equal};
 
 /// Attempts at an address that another process may take first.
@@ -26,6 +31,9 @@ pub struct ClusterBuilder {
     gateways: usize,
     args: Vec<(Role, String)>,
     network: Option<Arc<Network>>,
+    certificates: Option<Arc<ClusterCertificates>>,
+    /// Processes started so far: each has a certificate of its own.
+    started: Arc<AtomicUsize>,
 }
 
 impl ClusterBuilder {
@@ -45,6 +53,12 @@ impl ClusterBuilder {
     #[must_use]
     pub fn gateways(self, gateways: usize) -> Self {
         Self { gateways, ..self }
+    }
+
+    /// With the cluster's certificates on every link.
+    #[must_use]
+    pub fn secure(self) -> Self {
+        Self { certificates: Some(Arc::default()), ..self }
     }
 
     /// Adds command-line arguments to every process of a role.
@@ -89,7 +103,13 @@ impl ClusterBuilder {
             (Some(network), Some(machine)) => (network.address(machine).to_string(), network.prefix(machine)),
         };
         let more = self.args.iter().filter(|(of, _)| *of == role);
-        let more: Vec<&str> = more.map(|(_, arg)| arg.as_str()).collect();
+        let mut more: Vec<&str> = more.map(|(_, arg)| arg.as_str()).collect();
+        let certificate = self.certificates.as_ref().map(|certificates| {
+            let name = format!("process-{}", self.started.fetch_add(1, Ordering::Relaxed));
+            certificates.issue(&name, &host);
+            certificates.args(&name)
+        });
+        more.extend(certificate.iter().flatten().map(String::as_str));
         for _ in 0..ATTEMPTS {
             let listen = format!("{host}:{}", free_port());
             let server = Server::of(role).at(&host, prefix.clone()).args(&["--listen", &listen]);
@@ -127,7 +147,15 @@ impl Cluster {
     /// The same, to be changed.
     #[must_use]
     pub fn builder() -> ClusterBuilder {
-        ClusterBuilder { control_planes: 2, nodes: 3, gateways: 1, args: Vec::new(), network: None }
+        ClusterBuilder {
+            control_planes: 2,
+            nodes: 3,
+            gateways: 1,
+            args: Vec::new(),
+            network: None,
+            certificates: None,
+            started: Arc::default(),
+        }
     }
 
     /// The id of a node.
@@ -139,8 +167,52 @@ impl Cluster {
     /// What `--control-plane` is told: the URLs of the replicas, commas between them.
     #[must_use]
     pub fn control_plane_urls(&self) -> String {
-        let urls = self.control_planes.iter().map(|replica| format!("http://{}", replica.listen()));
+        let urls = self.control_planes.iter().map(|replica| self.url_of(replica));
         urls.collect::<Vec<_>>().join(",")
+    }
+
+    /// The URL of a replica of the control plane.
+    #[must_use]
+    pub fn url_of(&self, replica: &Server) -> String {
+        let scheme = if self.builder.certificates.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", replica.listen())
+    }
+
+    /// The certificates of a secure cluster. The n-th process to be started, counted from 0, is `process-n`.
+    #[must_use]
+    pub fn certificates(&self) -> Option<&ClusterCertificates> {
+        self.builder.certificates.as_deref()
+    }
+
+    /// Runs an operator's command, such as `nodes list`, which asks this replica of the control plane.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn command(&self, replica: &Server, args: &[&str]) -> Output {
+        let mut command = Command::new(binary());
+        command.args(args).args(["--server", &self.url_of(replica)]);
+        if let Some(certificates) = self.certificates() {
+            command.arg("--ca").arg(certificates.ca());
+        }
+        command.env("REALTIME_OPERATOR_TOKEN", OPERATOR_TOKEN).stdin(Stdio::null());
+        let run = tokio::task::spawn_blocking(move || command.output());
+        run.await.expect("it does not panic").expect("the command starts")
+    }
+
+    /// What `nodes list --json` says at this replica.
+    ///
+    /// # Panics
+    /// When the command fails.
+    pub async fn members(&self, replica: &Server) -> Vec<Value> {
+        let output = self.command(replica, &["nodes", "list", "--json"]).await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("a JSON array")
+    }
+
+    /// The ids of the members as this replica knows them.
+    pub async fn member_ids(&self, replica: &Server) -> Vec<String> {
+        let members = self.members(replica).await;
+        members.iter().filter_map(|member| member["id"].as_str().map(str::to_owned)).collect()
     }
 
     /// Starts another node, the next by number; waits until it serves, not until others know it.
@@ -181,17 +253,22 @@ impl Cluster {
         }
     }
 
-    /// Waits until all nodes and gateways have in force what the first gateway has.
+    /// Waits until all nodes and gateways have in force what the store has of applications and settings now. A process's
+    /// own revision may stay below another's for good: where a node has its stream is no news.
     ///
     /// # Panics
-    /// When there is no gateway.
+    /// When there is no gateway, or the control plane does not answer.
     pub async fn in_force(&self) {
-        let health = self.gateway().request("GET", "/api/health/status").send().await.expect(200);
-        let revision = health["revision"].as_u64().expect("a revision");
+        let apps = self.operator("GET", "/api/apps?limit=1000").send().await.expect(200);
+        let apps = apps["items"].as_array().expect("a page").iter();
+        let settings = self.operator("GET", "/api/settings").send().await;
+        let settings = settings.header("etag").expect("an ETag").trim_matches('"').parse().ok();
+        let versions = apps.map(|app| app["version"].as_u64()).chain([settings]);
+        let version = versions.map(|version| version.expect("a version")).max().unwrap_or_default();
         for process in self.nodes.iter().chain(&self.gateways) {
             eventually("the configuration everywhere", async || {
                 let held = metric(process, "realtime_config_revision").await?;
-                (held >= revision).then_some(())
+                (held >= version).then_some(())
             })
             .await;
         }

@@ -308,7 +308,11 @@ fn decoded(text: &Value) -> Vec<u8> {
 }
 
 /// A port that nobody listens on at the moment.
-pub(crate) fn free_port() -> u16 {
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_port() -> u16 {
     let range = u32::from(PORTS.end - PORTS.start);
     for _ in 0..100 {
         let mut bytes = [0; 4];

@@ -145,7 +145,7 @@ impl ServerBuilder {
     pub fn spawn(self) -> Server {
         let Self { role, args: given, env, certificate, ca, route, place } = self;
         let home = Arc::new(tempfile::tempdir().expect("a temporary directory"));
-        let mut args = role.args(home.path(), &place.host);
+        let mut args = role.args(home.path(), &place.host, &given);
         args.extend(given);
         if let Some(certificate) = certificate {
             let [chain, key] = certificate_files(home.path());
@@ -172,8 +172,8 @@ pub enum Role {
 }
 
 impl Role {
-    /// The command and the ports that it has: free ones.
-    fn args(self, home: &Path, host: &str) -> Vec<OsString> {
+    /// The command and the ports that it has: free ones, unless others are given.
+    fn args(self, home: &Path, host: &str, given: &[OsString]) -> Vec<OsString> {
         let (command, ports): (_, &[&str]) = match self {
             Self::Serve => ("serve", &["--listen", "--grpc-listen", "--admin-listen"]),
             Self::ControlPlane => ("control-plane", &["--admin-listen"]),
@@ -181,7 +181,8 @@ impl Role {
             Self::Gateway => ("gateway", &["--admin-listen"]),
         };
         let mut args = vec![OsString::from(command)];
-        args.extend(ports.iter().flat_map(|flag| [OsString::from(flag), format!("{host}:0").into()]));
+        let free = ports.iter().map(OsString::from).filter(|flag| !given.contains(flag));
+        args.extend(free.flat_map(|flag| [flag, format!("{host}:0").into()]));
         if self == Self::Serve {
             args.extend(["--data-dir".into(), home.join("data").into()]);
         }

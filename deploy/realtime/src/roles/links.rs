@@ -27,9 +27,9 @@ use crate::config::{Noted, Resolver};
 /// A connection within a data centre takes milliseconds; a host that is down answers nothing at all, and somebody
 /// waits for the next one.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
-/// Between control plane and nodes: a silent side is given up within two seconds, so that a node has another replica
-/// soon, and a dead node's lease begins to run out.
-const DISCOVERY_PING: Duration = Duration::from_secs(1);
+/// Between control plane and nodes: a silent side is given up within 1.5 s, so that a node has another replica within
+/// two, and a dead node's lease begins to run out.
+const DISCOVERY_PING: Duration = Duration::from_millis(500);
 /// For the answer to that ping.
 const DISCOVERY_PONG: Duration = Duration::from_secs(1);
 /// Between nodes, and from gateways to nodes: a silent peer is noticed within five seconds.

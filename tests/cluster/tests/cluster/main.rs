@@ -1,6 +1,10 @@
+#![allow(clippy::unwrap_used, reason = "what fails a helper fails its test")]
 //! A cluster of real processes: etcd, two replicas of the control plane, three nodes, a gateway.
 
 mod delivery;
+mod membership;
+mod outages;
 mod presence;
 mod script;
+mod security;
 mod stable;

@@ -102,9 +102,9 @@ impl Role for App {
             Ok(()) => self.until_stopped(&mut signals).await,
             Err(failure) => Err(failure),
         };
-        if ended.is_ok() {
-            signals.cutting_short(self.node.drain(self.drain)).await;
-        }
+        // What cannot go on tells its clients all the same, at once.
+        let over = if ended.is_ok() { self.drain } else { Duration::ZERO };
+        signals.cutting_short(self.node.drain(over)).await;
         signals.cutting_short(self.stop()).await;
         tracing::info!("stopped");
         ended
@@ -159,9 +159,11 @@ impl App {
     async fn until_stopped(&mut self, signals: &mut Signals) -> Result<(), Failure> {
         let broken = async {
             tokio::select! {
+                // First, because tasks end with discovery then.
+                biased;
+                replaced = self.node.replaced() => replaced,
                 broken = self.process.broken() => broken,
                 broken = self.peer_port.any_ended() => Failure::new(broken),
-                replaced = self.node.replaced() => replaced,
             }
         };
         until_stopped(signals, broken).await

@@ -164,8 +164,10 @@ impl App {
     async fn until_stopped(&mut self, signals: &mut Signals) -> Result<(), Failure> {
         let broken = async {
             tokio::select! {
-                broken = self.process.broken() => broken,
+                // First, because tasks end with discovery then.
+                biased;
                 replaced = self.node.replaced() => replaced,
+                broken = self.process.broken() => broken,
             }
         };
         until_stopped(signals, broken).await
