@@ -176,8 +176,10 @@ async fn twenty_thousand_sessions_of_a_dead_peer_hold_up_nobody() {
     const CHUNK: u64 = 500;
     let mut mesh = Mesh::start(1).await;
     mesh.nodes[0].node.app(json!({"enableWebSocketInboundTopic": true}));
-    let (mut backend, mut other) = (mesh.client(0, "backend"), mesh.client(0, "other"));
+    let mut backend = mesh.client(0, "backend");
     backend.subscribe("secure/inbound");
+    let mut other = mesh.client(0, "other");
+    assert_eq!(presence_of(&mut backend, "connected"), "other");
     other.subscribe("t");
     let member = Member {
         node_id: NAME.into(),
