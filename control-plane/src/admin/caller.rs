@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use realtime_auth::{Action, App, Caller, authorize, bearer};
+use realtime_auth::{Action, App, Caller, ProvisionalConnection, authorize, bearer};
 use realtime_proto::{ApiError, ErrorCode};
 use tonic::{Request, Status};
 
@@ -17,7 +17,11 @@ pub(super) fn operator<T>(shared: &Shared, request: &Request<T>) -> Result<Calle
         Some(Caller::App { .. }) => {
             Err(ApiError::new(ErrorCode::PermissionDenied, "only an operator may do this"))
         }
-        None => shared.gate.admit_operator(token(request)),
+        None => {
+            let caller = shared.gate.admit_operator(token(request))?;
+            authenticated(request);
+            Ok(caller)
+        }
     }
 }
 
@@ -36,6 +40,7 @@ pub(super) async fn of_app<T>(
         // Without an address `adminSourceAddress` cannot be checked; operators are not subject to it.
         None => shared.gate.admit_operator(token(request))?,
     };
+    authenticated(request);
     Ok((caller, app))
 }
 
@@ -73,6 +78,11 @@ pub(super) fn audit<T>(
     };
     tracing::info!(target: "audit", kind, name, call, subject, outcome);
     Ok(result?)
+}
+
+/// The connection is one of a caller from now on.
+fn authenticated<T>(request: &Request<T>) {
+    request.extensions().get().into_iter().for_each(ProvisionalConnection::keep);
 }
 
 fn known<T>(request: &Request<T>) -> Option<Caller> {

@@ -101,6 +101,29 @@ impl ClientAddress {
     pub const METADATA: &'static str = "x-realtime-client-address";
 }
 
+/// A connection that gives way to new ones until somebody who calls over it has been authenticated. The port puts it
+/// into a request's extensions; whoever authenticates callers says so there.
+#[derive(Clone)]
+pub struct ProvisionalConnection(Arc<dyn Fn() + Send + Sync>);
+
+impl ProvisionalConnection {
+    /// `keep`: what makes it a lasting one. It is called at every authentication.
+    pub fn new(keep: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(keep))
+    }
+
+    /// A caller has been authenticated.
+    pub fn keep(&self) {
+        (self.0)();
+    }
+}
+
+impl std::fmt::Debug for ProvisionalConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ProvisionalConnection(…)")
+    }
+}
+
 /// The token of an `Authorization` header or of gRPC metadata: `Bearer TOKEN`, the scheme in any case.
 #[must_use]
 pub fn bearer(header: &str) -> Option<&str> {

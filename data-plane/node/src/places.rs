@@ -1,7 +1,7 @@
 //! The places of a listener's connections: so many, and no more. When all are taken, the connection that has been
 //! without a request for the longest gives way: whoever opens connections and sends nothing, or never the whole of a
-//! request, holds them only until somebody needs them. On the gRPC port that goes for connections that have not said
-//! yet that they speak gRPC; those which have keep their places.
+//! request, holds them only until somebody needs them. On the gRPC port that goes for connections over which nobody
+//! has been authenticated yet; the others keep their places.
 //!
 //! Never here: sockets. A connection that has to go is told, and ends itself.
 

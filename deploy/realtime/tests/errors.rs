@@ -220,6 +220,7 @@ fn tls_where_there_is_none_is_told() {
         fail(realtime().args(["apps", "list", "--token", "t", "--server", &format!("http://{address}")]), 1);
     assert!(said.contains(&format!("cannot reach http://{address}: ")), "{said}");
     assert!(said.contains(&format!("is TLS needed (--server https://{address})?")), "{said}");
+    assert!(said.contains("or the server has no place left"), "{said}");
     let plain = format!("ws://{address}");
     let said = fail(realtime().args(["pub", "a", "t", "x", "--app-token", "t", "--server", &plain]), 1);
     assert!(said.contains(&format!("is TLS needed (--public-server wss://{address})?")), "{said}");

@@ -1,10 +1,12 @@
-//! The connections of a gRPC port until they speak gRPC: so many, each with a handshake that has to end.
+//! The connections of a gRPC port: so many, each with a handshake that has to end.
 //!
-//! A connection has spoken once HTTP/2's preface has come. Until then it may be anybody's who opens sockets and sends
-//! nothing: it has a time limit, and gives way to a newcomer where all places are taken. Afterwards it keeps its
-//! place for as long as it answers the server's pings; services hold their channels for days without a call.
+//! A connection has spoken once HTTP/2's preface has come; until then it has a time limit. It is a caller's once a call
+//! over it has been authenticated, or its handshake has done so. Until then it may be anybody's who opens sockets:
+//! where all places are taken, it gives way to a newcomer. Afterwards it keeps its place for as long as it answers the
+//! server's pings; services hold their channels for days without a call.
 //!
-//! Never here: what is called on the connections, and their pings: the gRPC server that takes them owns these.
+//! Never here: what is called on the connections, who may, and their pings: the gRPC server that takes them, and its
+//! services, own these.
 
 mod stream;
 
@@ -20,6 +22,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
+use tonic::transport::server::Connected;
+use tower::util::MapRequestLayer;
 
 use crate::metrics::{GRPC_CONNECTIONS, GRPC_FAILURES, GRPC_REFUSALS};
 use crate::places::{Place, Places};
@@ -40,7 +45,15 @@ pub trait Handshake: Clone + Send + Sync + 'static {
 
     /// Shakes hands. Takes as long as the client does: the port bounds it.
     fn accept(&self, socket: TcpStream) -> impl Future<Output = io::Result<Self::Connection>> + Send;
+
+    /// Whether that has told who the client is.
+    fn authenticates(&self, _connection: &Self::Connection) -> bool {
+        false
+    }
 }
+
+/// Puts into a request's extensions what is known of its connection.
+pub type ConnectionLayer = MapRequestLayer<fn(http::Request<Body>) -> http::Request<Body>>;
 
 /// With services, whose clients have no certificates: TLS where there is an acceptor.
 impl Handshake for Option<Acceptor> {
@@ -144,6 +157,15 @@ impl<H: Handshake> GrpcPort<H> {
         self.connections.clone()
     }
 
+    /// For the server on the port's connections; without it no connection becomes a caller's.
+    #[must_use]
+    pub fn layer(&self) -> ConnectionLayer
+    where
+        H::Connection: Connected,
+    {
+        MapRequestLayer::new(stream::with_caller::<<H::Connection as Connected>::ConnectInfo>)
+    }
+
     /// Accepts connections for as long as somebody takes them: the connections, and the work, which ends when they
     /// are dropped.
     pub fn accept(
@@ -179,7 +201,9 @@ impl<H: Handshake> GrpcPort<H> {
             handshakes.spawn(async move {
                 match ready.await {
                     // Where the server has stopped meanwhile, the client sees the connection end.
-                    Ok(stream) => drop(sender.send(Ok(stream)).await),
+                    Ok((connection, place)) => {
+                        drop(sender.send(Ok(GrpcStream::new(connection, place, counters))).await);
+                    }
                     Err(why) => {
                         counters.failed.fetch_add(1, Ordering::Relaxed);
                         tracing::debug!(%why, "turned a connection to the gRPC port away");
@@ -196,7 +220,7 @@ async fn ready<H: Handshake>(
     handshake: H,
     place: Place,
     within: Duration,
-) -> Result<GrpcStream<H::Connection>, Turned> {
+) -> Result<(H::Connection, Place), Turned> {
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
@@ -205,8 +229,10 @@ async fn ready<H: Handshake>(
         shaken = timeout(within, shaken) => shaken.map_err(|_| Turned::Late)??,
         () = place.taken_back() => return Err(Turned::GaveWay),
     };
-    place.keep();
-    Ok(GrpcStream::new(connection, place))
+    if handshake.authenticates(&connection) {
+        place.keep();
+    }
+    Ok((connection, place))
 }
 
 impl<H> std::fmt::Debug for GrpcPort<H> {

@@ -2,11 +2,16 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Once};
 use std::task::{Context, Poll};
 
+use realtime_auth::ProvisionalConnection;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tonic::body::Body;
 use tonic::transport::server::Connected;
 
+use super::{Counters, Turned};
 use crate::places::Place;
 
 /// What every client begins with (RFC 9113, 3.4).
@@ -15,19 +20,78 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 22\r\nConnection: close\r\n\r\n\
     this port speaks gRPC\n";
 
-/// A connection that speaks HTTP/2. Holds its place among the port's connections to its end.
+/// A connection that speaks HTTP/2. Holds its place among the port's connections to its end, which comes when another
+/// one needs the place and nobody has been authenticated over this one.
 pub struct GrpcStream<C> {
     connection: C,
     /// What has been read and is to be read again.
     preface: &'static [u8],
-    _place: Place,
+    place: Arc<Place>,
+    /// Done once the place is kept.
+    kept: Arc<Once>,
+    taken_back: Pin<Box<dyn Future<Output = ()> + Send>>,
+    gave_way: bool,
+    counters: Arc<Counters>,
 }
 
 impl<C> GrpcStream<C> {
     /// A connection from which the preface was read.
-    pub(super) fn new(connection: C, place: Place) -> Self {
-        Self { connection, preface: PREFACE, _place: place }
+    pub(super) fn new(connection: C, place: Place, counters: Arc<Counters>) -> Self {
+        let taken_back = Box::pin(place.taken_back());
+        Self {
+            connection,
+            preface: PREFACE,
+            place: Arc::new(place),
+            kept: Arc::new(Once::new()),
+            taken_back,
+            gave_way: false,
+            counters,
+        }
     }
+
+    /// Fails when the connection has to give way. Asked wherever the server waits: a client that reads nothing keeps
+    /// it from reading.
+    fn poll_place(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if !self.gave_way && !self.kept.is_completed() && self.taken_back.as_mut().poll(cx).is_ready() {
+            self.gave_way = true;
+            self.counters.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.gave_way {
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, Turned::GaveWay));
+        }
+        Ok(())
+    }
+
+    fn provisional(&self) -> ProvisionalConnection {
+        let (place, kept) = (Arc::downgrade(&self.place), Arc::clone(&self.kept));
+        // Without the connection there is no place to keep.
+        ProvisionalConnection::new(move || {
+            kept.call_once(|| {
+                if let Some(place) = place.upgrade() {
+                    place.keep();
+                }
+            });
+        })
+    }
+}
+
+/// What the port knows of a connection's client.
+#[derive(Debug, Clone)]
+pub struct GrpcCaller<I> {
+    /// What is known without the port.
+    info: I,
+    connection: ProvisionalConnection,
+}
+
+/// Puts both where services look for them.
+pub(super) fn with_caller<I: Clone + Send + Sync + 'static>(
+    mut request: http::Request<Body>,
+) -> http::Request<Body> {
+    if let Some(GrpcCaller { info, connection }) = request.extensions_mut().remove::<GrpcCaller<I>>() {
+        request.extensions_mut().insert(info);
+        request.extensions_mut().insert(connection);
+    }
+    request
 }
 
 /// Reads the preface, and not a byte more. What does not begin with it is answered, and the connection ends.
@@ -56,12 +120,11 @@ async fn turn_away<C: AsyncRead + AsyncWrite + Unpin>(mut connection: C) -> io::
     Ok(())
 }
 
-/// gRPC services see of the peer what they see without this.
 impl<C: Connected> Connected for GrpcStream<C> {
-    type ConnectInfo = C::ConnectInfo;
+    type ConnectInfo = GrpcCaller<C::ConnectInfo>;
 
-    fn connect_info(&self) -> C::ConnectInfo {
-        self.connection.connect_info()
+    fn connect_info(&self) -> Self::ConnectInfo {
+        GrpcCaller { info: self.connection.connect_info(), connection: self.provisional() }
     }
 }
 
@@ -72,6 +135,7 @@ impl<C: AsyncRead + Unpin> AsyncRead for GrpcStream<C> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let stream = self.get_mut();
+        stream.poll_place(cx)?;
         if stream.preface.is_empty() {
             return Pin::new(&mut stream.connection).poll_read(cx, buffer);
         }
@@ -84,7 +148,9 @@ impl<C: AsyncRead + Unpin> AsyncRead for GrpcStream<C> {
 
 impl<C: AsyncWrite + Unpin> AsyncWrite for GrpcStream<C> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().connection).poll_write(cx, bytes)
+        let stream = self.get_mut();
+        stream.poll_place(cx)?;
+        Pin::new(&mut stream.connection).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -92,7 +158,9 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for GrpcStream<C> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().connection).poll_write_vectored(cx, slices)
+        let stream = self.get_mut();
+        stream.poll_place(cx)?;
+        Pin::new(&mut stream.connection).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -100,11 +168,15 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for GrpcStream<C> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().connection).poll_flush(cx)
+        let stream = self.get_mut();
+        stream.poll_place(cx)?;
+        Pin::new(&mut stream.connection).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().connection).poll_shutdown(cx)
+        let stream = self.get_mut();
+        stream.poll_place(cx)?;
+        Pin::new(&mut stream.connection).poll_shutdown(cx)
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use realtime_auth::{App, Caller, Gate};
+use realtime_auth::{App, Caller, Gate, ProvisionalConnection};
 use realtime_proto::{ApiError, ErrorCode};
 use tonic::Request;
 
@@ -15,7 +15,7 @@ pub(super) enum Credentials {
     /// comes over a network can be there.
     Checked(Caller),
     /// `authorization: Bearer`, and where it came from.
-    Token { token: Option<String>, address: Option<IpAddr> },
+    Token { token: Option<String>, address: Option<IpAddr>, connection: Option<ProvisionalConnection> },
 }
 
 impl Credentials {
@@ -26,15 +26,17 @@ impl Credentials {
         let value = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let token = value.and_then(realtime_auth::bearer).map(str::to_owned);
         let address = request.remote_addr().map(|address| address.ip().to_canonical());
-        Self::Token { token, address }
+        Self::Token { token, address, connection: request.extensions().get().cloned() }
     }
 
     /// The caller, if it may call for `app` at all: 403 address · 401.
     pub(super) async fn admit(&self, gate: &Gate, app: &Arc<App>) -> Result<Caller, ApiError> {
         match self {
             Self::Checked(caller) => Ok(caller.clone()),
-            Self::Token { token, address: Some(address) } => {
-                gate.admit_admin(app, *address, token.as_deref(), unix_now()).await
+            Self::Token { token, address: Some(address), connection } => {
+                let caller = gate.admit_admin(app, *address, token.as_deref(), unix_now()).await?;
+                connection.iter().for_each(ProvisionalConnection::keep);
+                Ok(caller)
             }
             // Not over TCP, so no address list can have a say; without one, deny-only lists would let it pass.
             Self::Token { address: None, .. } => {

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use realtime_data_plane::grpc_port::GrpcConnections;
 use realtime_data_plane::{Cluster, GrpcPort, GrpcPortLimits, PubSubService};
-use realtime_proto::generated::pubsub::ListTopicsRequest;
 use realtime_proto::generated::pubsub::pub_sub_client::PubSubClient;
 use realtime_proto::generated::pubsub::pub_sub_server::PubSubServer;
+use realtime_proto::generated::pubsub::{ListTopicsRequest, PublishRequest, PublishStreamRequest};
 use realtime_testkit::route::secure;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tonic::Request;
+use tokio::time::timeout;
+use tokio_stream::StreamExt as _;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Server};
+use tonic::{Code, Request};
 
 use crate::fixture::{AUTHORITY, Node, OPERATOR_TOKEN, Setup, TLS, within};
 use crate::wire::Client;
@@ -44,13 +46,17 @@ impl Port {
         let address = listener.local_addr().unwrap();
         let port = GrpcPort::new(secure.then(|| TLS.grpc())).with_limits(limits);
         let connections = port.connections();
+        let layer = port.layer();
         let (incoming, accepting) = port.accept(listener);
         let (stop, stopped) = oneshot::channel();
         let cluster = Cluster::alone(node.shards.clone());
         let service = PubSubServer::new(PubSubService::new(cluster, node.gate.clone()));
-        let served = Server::builder().add_service(service).serve_with_incoming_shutdown(incoming, async {
-            let _ = stopped.await;
-        });
+        let served = Server::builder().layer(layer).add_service(service).serve_with_incoming_shutdown(
+            incoming,
+            async {
+                let _ = stopped.await;
+            },
+        );
         let serving = tokio::spawn(async move { served.await.unwrap() });
         let accepting = tokio::spawn(accepting);
         Self { address, secure, connections, node, stop, accepting, serving }
@@ -119,8 +125,83 @@ async fn silent_connections_give_way_and_hold_nobody_up() {
     }
 }
 
+/// HTTP/2's preface, SETTINGS and a PING.
+const SPOKEN: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x08\x06\0\0\0\0\0ping-me!";
+
 #[tokio::test]
-async fn connections_that_speak_keep_their_places_and_one_too_many_is_refused() {
+async fn who_speaks_and_calls_nothing_gives_way_like_the_silent() {
+    let port = Port::start(false, LIMITS).await;
+    let mut early = port.client().await;
+    let mut squatters = Vec::new();
+    for n in 1..3 * LIMITS.connections {
+        let mut squatter = Client::connect(port.address).await;
+        if n % 2 == 0 {
+            squatter.send(SPOKEN).await;
+            squatter.read_until(b"ping-me!").await;
+        } else {
+            squatter.send(&SPOKEN[..24]).await;
+        }
+        squatters.push(squatter);
+    }
+    port.counted(CONNECTIONS, LIMITS.connections as u64).await;
+    let mut clients = Vec::new();
+    for _ in 1..LIMITS.connections {
+        clients.push(port.client().await);
+    }
+    // The longest first, until there were none left; those who had called have stayed.
+    for squatter in squatters {
+        squatter.end().await;
+    }
+    works(&mut early).await;
+    for client in &mut clients {
+        works(client).await;
+    }
+    port.counted(FAILED, 3 * LIMITS.connections as u64 - 1).await;
+    port.counted(CONNECTIONS, LIMITS.connections as u64).await;
+    port.counted(REFUSED, 0).await;
+}
+
+#[tokio::test]
+async fn calls_without_a_good_token_keep_no_place() {
+    let port = Port::start(false, GrpcPortLimits { connections: 2, ..LIMITS }).await;
+    let stranger = || async { PubSubClient::new(port.channel().await.unwrap()) };
+    let forged = || {
+        let mut request = call();
+        request.metadata_mut().insert("authorization", "Bearer forged".parse().unwrap());
+        request
+    };
+    let mut strangers = [stranger().await, stranger().await];
+    assert_eq!(within(strangers[0].list_topics(forged())).await.unwrap_err().code(), Code::Unauthenticated);
+    // A stream is taken up before anything on it is looked at.
+    let publish = PublishRequest { app_id: "a".into(), topic: "t".into(), ..Default::default() };
+    let first = PublishStreamRequest { sequence: 1, publish: Some(publish) };
+    let requests = tokio_stream::iter([first]).chain(tokio_stream::pending());
+    let mut answers = within(strangers[1].publish_stream(requests)).await.unwrap().into_inner();
+    assert!(within(answers.message()).await.unwrap().is_some());
+    let mut clients = [port.client().await, port.client().await];
+    assert!(within(answers.message()).await.is_err(), "it gave way");
+    for client in &mut clients {
+        works(client).await;
+    }
+    port.counted(FAILED, 2).await;
+    assert!(Client::connect(port.address).await.end().await.is_empty());
+}
+
+/// A client that reads nothing keeps the server from waiting for what it sends.
+#[tokio::test]
+async fn who_does_not_read_gives_way_as_well() {
+    let port = Port::start(false, GrpcPortLimits { connections: 1, ..LIMITS }).await;
+    let mut squatter = TcpStream::connect(port.address).await.unwrap();
+    squatter.write_all(SPOKEN).await.unwrap();
+    let pings = b"\0\0\x08\x06\0\0\0\0\0ping-me!".repeat(4096);
+    // Until nothing more is taken, or the server has enough of it.
+    while let Ok(Ok(())) = timeout(Duration::from_millis(200), squatter.write_all(&pings)).await {}
+    port.client().await;
+    port.counted(CONNECTIONS, 1).await;
+}
+
+#[tokio::test]
+async fn connections_of_callers_keep_their_places_and_one_too_many_is_refused() {
     let port = Port::start(false, GrpcPortLimits { connections: 2, ..LIMITS }).await;
     let (mut first, mut second) = (port.client().await, port.client().await);
     for refused in 1..4 {

@@ -12,7 +12,8 @@ pub(super) fn unreachable(url: &str, flag: &str, cause: &str) -> Failure {
         "its certificate is not signed by a public authority, or is for another name".to_owned()
     } else if !secure && speaks_otherwise(cause) {
         format!(
-            "another protocol is spoken there: is it the right port, or is TLS needed (--{flag} {})?",
+            "another protocol is spoken there, or the server has no place left for a connection: is it the right \
+             port, or is TLS needed (--{flag} {})?",
             with_tls(url)
         )
     } else {

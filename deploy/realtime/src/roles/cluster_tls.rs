@@ -229,6 +229,11 @@ impl Handshake for ClusterPort {
         let is_member = stream.get_ref().1.peer_certificates().is_some();
         Ok(LinkStream { stream: Either::Right(Box::new(stream)), caller: LinkCaller { tcp, is_member } })
     }
+
+    /// A port for members alone lets nobody else in, if need be by where it can be reached from.
+    fn authenticates(&self, link: &LinkStream) -> bool {
+        link.caller.is_member && (self.tls.is_some() || self.callers == Callers::Members)
+    }
 }
 
 /// Who is at the other end of a link; services find it in a request's extensions.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use realtime_data_plane::GrpcPort;
 use realtime_data_plane::grpc_port::Handshake;
 use tokio::net::TcpListener;
+use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::{Connected, Router};
+use tonic::transport::server::Connected;
 
 use super::tasks::Tasks;
 
@@ -25,11 +26,16 @@ pub(super) fn public_server() -> Server {
 }
 
 /// Serves until the tasks stop; requests in flight are finished.
-pub(super) fn serve<H>(listener: TcpListener, port: GrpcPort<H>, services: Router, tasks: &mut Tasks)
-where
+pub(super) fn serve<H>(
+    listener: TcpListener,
+    port: GrpcPort<H>,
+    (server, services): (Server, Routes),
+    tasks: &mut Tasks,
+) where
     H: Handshake,
     H::Connection: Connected,
 {
+    let services = server.layer(port.layer()).add_routes(services);
     let (incoming, accepting) = port.accept(listener);
     tasks.spawn_until_stop("gRPC listener", accepting);
     let served = services.serve_with_incoming_shutdown(incoming, tasks.stopping());

@@ -21,6 +21,7 @@ mod reconfiguration;
 mod records;
 mod slow_readers;
 mod smuggling;
+mod squatters;
 mod subjects;
 mod subscriptions;
 mod tokens;

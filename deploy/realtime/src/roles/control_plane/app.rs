@@ -12,6 +12,7 @@ use realtime_proto::generated::admin::nodes_server::NodesServer;
 use realtime_proto::generated::admin::settings_server::SettingsServer;
 use realtime_proto::generated::discovery::discovery_server::DiscoveryServer;
 use realtime_proto::generated::replica::replica_server::ReplicaServer;
+use tonic::service::Routes;
 
 use super::caller::{anybody, member};
 use super::config::{ControlPlaneConfig, StoreConfig};
@@ -99,13 +100,12 @@ fn serve(
     process: &mut Process,
 ) {
     let Some(listener) = listeners.public.take() else { return };
-    let services = links::control_plane_server()
-        .add_service(DiscoveryServer::with_interceptor(control.discovery_service(), member))
+    let services = Routes::new(DiscoveryServer::with_interceptor(control.discovery_service(), member))
         .add_service(ReplicaServer::with_interceptor(control.replica_service(), member))
         .add_service(AppsServer::with_interceptor(control.apps_service(), anybody))
         .add_service(SettingsServer::with_interceptor(control.settings_service(), anybody))
         .add_service(NodesServer::with_interceptor(control.nodes_service(), anybody));
-    grpc::serve(listener, port, services, &mut process.tasks);
+    grpc::serve(listener, port, (links::control_plane_server(), services), &mut process.tasks);
 }
 
 /// The discovery streams end with the control plane, and the port with the last of them.

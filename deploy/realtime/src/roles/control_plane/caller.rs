@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use realtime_auth::ClientAddress;
+use realtime_auth::{ClientAddress, ProvisionalConnection};
 use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Status};
 
@@ -14,6 +14,8 @@ use crate::roles::cluster_tls::LinkCaller;
 /// Lets the cluster's own processes through.
 pub(super) fn member(request: Request<()>) -> Result<Request<()>, Status> {
     if is_member(&request) {
+        // Where links are plain, only this tells the port that it is no stranger.
+        request.extensions().get().into_iter().for_each(ProvisionalConnection::keep);
         Ok(request)
     } else {
         Err(Status::unauthenticated("this is for processes with a certificate of the cluster"))

@@ -6,7 +6,8 @@ use realtime_data_plane::peers::PeerService;
 use realtime_proto::generated::pubsub::pub_sub_server::PubSubServer;
 use realtime_proto::{ApiError, ErrorCode};
 use tokio::sync::watch;
-use tonic::transport::server::Router;
+use tonic::service::Routes;
+use tonic::transport::Server;
 use tonic::{Request, Status};
 
 use crate::roles::{grpc, links};
@@ -16,15 +17,15 @@ pub(super) fn for_peers(
     peers: PeerService,
     pubsub: PubSubService,
     draining: watch::Receiver<bool>,
-) -> Router {
+) -> (Server, Routes) {
     let pubsub =
         PubSubServer::with_interceptor(pubsub, move |request| of_gateway(request, *draining.borrow()));
-    links::peer_server().add_service(peers.into_server()).add_service(pubsub)
+    (links::peer_server(), Routes::new(peers.into_server()).add_service(pubsub))
 }
 
 /// The service for callers with tokens.
-pub(super) fn for_services(pubsub: PubSubService) -> Router {
-    grpc::public_server().add_service(PubSubServer::new(pubsub))
+pub(super) fn for_services(pubsub: PubSubService) -> (Server, Routes) {
+    (grpc::public_server(), Routes::new(PubSubServer::new(pubsub)))
 }
 
 /// A gateway's call: whoever reaches this port has checked its caller. A node that drains takes none, so that none is

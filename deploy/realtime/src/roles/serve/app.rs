@@ -16,6 +16,7 @@ use realtime_proto::generated::discovery::Role as DiscoveryRole;
 use realtime_proto::generated::discovery::discovery_server::DiscoveryServer;
 use realtime_proto::generated::pubsub::pub_sub_server::PubSubServer;
 use tokio::time::timeout;
+use tonic::service::Routes;
 use tonic::transport::Channel;
 
 use super::config::ServeConfig;
@@ -124,12 +125,11 @@ impl App {
         }
         if let Some(listener) = self.listeners.grpc.take() {
             // Never Discovery, which carries secrets and stays inside the process.
-            let services = grpc::public_server()
-                .add_service(PubSubServer::new(pubsub))
+            let services = Routes::new(PubSubServer::new(pubsub))
                 .add_service(AppsServer::new(self.control.apps_service()))
                 .add_service(SettingsServer::new(self.control.settings_service()))
                 .add_service(NodesServer::new(self.control.nodes_service()));
-            grpc::serve(listener, port, services, tasks);
+            grpc::serve(listener, port, (grpc::public_server(), services), tasks);
         }
     }
 
