@@ -368,7 +368,7 @@ fn openssl(args: &[&str], files: &[&Path]) -> Output {
 #[test]
 fn openssl_accepts_them_for_both_purposes_and_refuses_others() {
     if Command::new("openssl").arg("version").output().is_err() {
-        assert!(std::env::var_os("CI").is_none(), "openssl is missing");
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "openssl is missing");
         return;
     }
     let (certs, others) = (Certs::new(), Certs::new());
