@@ -2,6 +2,7 @@
 //!
 //! Never here: counting. The figures are read where they are kept, when a scraper asks.
 
+mod cluster;
 mod discovery;
 mod key_sets;
 mod mesh;
@@ -10,6 +11,7 @@ use std::fmt::Write as _;
 
 use realtime_auth::GateStats;
 
+pub use cluster::{CLUSTER_METRICS, Forwarded, render_certificate, render_forwarded};
 pub use discovery::{DISCOVERY_METRICS, render_discovery};
 pub use key_sets::{KEY_SET_METRICS, render_key_sets};
 pub use mesh::{MESH_METRICS, render_mesh};

@@ -5,11 +5,13 @@ use std::sync::{Arc, OnceLock};
 use realtime_auth::Gate;
 use realtime_data_plane::front_door::HttpConnections;
 use realtime_data_plane::grpc_port::GrpcConnections;
-use realtime_data_plane::metrics::{self, Gauges};
+use realtime_data_plane::metrics::{self, Forwarded, Gauges};
 use realtime_data_plane::{AdminListener, Cluster};
 use realtime_discovery::{Figures, Snapshot};
+use realtime_gateway::forward::Counters;
 use tokio::sync::watch;
 
+use super::links::Links;
 use super::tls::PublicTls;
 
 /// What metrics and probes look at.
@@ -27,6 +29,10 @@ pub(super) struct View {
     pub(super) gate: Arc<Gate>,
     /// `None`: plain.
     pub(super) tls: Option<PublicTls>,
+    /// `None`: everything is in this process.
+    pub(super) links: Option<Links>,
+    /// `None`: the role passes nothing on.
+    pub(super) forwarded: Option<Arc<Counters>>,
 }
 
 /// A listener that says what there is to see, from when on there is.
@@ -59,5 +65,20 @@ fn text(view: &View) -> String {
     metrics::render(&gauges, &counters)
         + &discovery
         + &mesh.unwrap_or_default()
+        + &view.links.as_ref().map(certificate).unwrap_or_default()
+        + &view.forwarded.as_deref().map(forwarded).unwrap_or_default()
         + &metrics::render_key_sets(&view.gate.jwks().stats())
+}
+
+/// Of the certificate that the process shows others; nothing where links are plain.
+pub(super) fn certificate(links: &Links) -> String {
+    links.certificate().map(|certificate| metrics::render_certificate(&certificate)).unwrap_or_default()
+}
+
+fn forwarded(counters: &Counters) -> String {
+    metrics::render_forwarded(&Forwarded {
+        passed_on: counters.passed_on(),
+        unanswered: counters.unknown(),
+        refused: counters.refused(),
+    })
 }

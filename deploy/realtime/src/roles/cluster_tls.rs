@@ -7,10 +7,12 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use realtime_data_plane::grpc_port::Handshake;
+use realtime_data_plane::metrics::CertificateGauges;
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -24,9 +26,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 use tokio_util::either::Either;
 use tonic::transport::server::{Connected, TcpConnectInfo};
+use x509_parser::parse_x509_certificate;
 
 use super::tls::BadFile;
 use super::watch::Watched;
+use crate::credentials::now;
 use crate::text_file;
 
 const CERT_FLAG: &str = "cluster-cert";
@@ -55,6 +59,8 @@ struct Paths {
 #[derive(Debug)]
 struct Material {
     certificate: CertificateDer<'static>,
+    /// Its end, in seconds since the Unix epoch.
+    not_after: u64,
     client: Arc<ClientConfig>,
     /// Demands a certificate.
     members_only: Arc<ServerConfig>,
@@ -140,8 +146,11 @@ impl Paths {
             .map_err(bad_pair)?;
         client.alpn_protocols = vec![H2.to_vec()];
         client.resumption = Resumption::disabled();
+        let (_, parsed) = parse_x509_certificate(certificate)
+            .map_err(|e| bad(CERT_FLAG, &self.cert, &format!("cannot be read: {e}")))?;
+        let not_after = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default();
         let certificate = certificate.clone();
-        Ok(Material { certificate, client: Arc::new(client), members_only, anybody })
+        Ok(Material { certificate, not_after, client: Arc::new(client), members_only, anybody })
     }
 }
 
@@ -157,23 +166,36 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
 
 /// The certificates in force.
 #[derive(Debug, Clone)]
-pub(super) struct ClusterTls(Arc<ArcSwap<Material>>);
+pub(super) struct ClusterTls {
+    current: Arc<ArcSwap<Material>>,
+    reload_failures: Arc<AtomicU64>,
+}
 
 impl ClusterTls {
     /// With the certificates of these files, and what keeps them up to date for ever.
     pub(super) fn start(files: ClusterFiles) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let ClusterFiles { paths, watched, material } = files;
-        let tls = Self(Arc::new(ArcSwap::from_pointee(material)));
-        let current = Arc::clone(&tls.0);
+        let tls =
+            Self { current: Arc::new(ArcSwap::from_pointee(material)), reload_failures: Arc::default() };
+        let Self { current, reload_failures } = tls.clone();
         let follow = watched.follow(move || match paths.read() {
             Ok(material) => {
                 tracing::info!("cluster certificates read again");
                 current.store(Arc::new(material));
             }
             // Half of a change, or a mistake: links go on with the certificates that worked.
-            Err(error) => tracing::error!(%error, "the cluster certificates stay as they were"),
+            Err(error) => {
+                reload_failures.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(%error, "the cluster certificates stay as they were");
+            }
         });
         (tls, follow)
+    }
+
+    /// For metrics.
+    pub(super) fn gauges(&self) -> CertificateGauges {
+        let expires_in = self.current.load().not_after.saturating_sub(now());
+        CertificateGauges { expires_in, reload_failures: self.reload_failures.load(Ordering::Relaxed) }
     }
 
     /// Calls the process at `host`.
@@ -182,7 +204,7 @@ impl ClusterTls {
         host: &str,
         socket: TcpStream,
     ) -> io::Result<client::TlsStream<TcpStream>> {
-        let connector = TlsConnector::from(Arc::clone(&self.0.load().client));
+        let connector = TlsConnector::from(Arc::clone(&self.current.load().client));
         connector.connect(server_name(host)?, socket).await
     }
 }
@@ -215,7 +237,7 @@ impl Handshake for ClusterPort {
 
     async fn accept(&self, socket: TcpStream) -> io::Result<LinkStream> {
         let tcp = socket.connect_info();
-        let Some(ClusterTls(current)) = &self.tls else {
+        let Some(ClusterTls { current, .. }) = &self.tls else {
             return Ok(LinkStream {
                 stream: Either::Left(socket),
                 caller: LinkCaller { tcp, is_member: true },

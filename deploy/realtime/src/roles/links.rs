@@ -10,6 +10,7 @@ use http::Uri;
 use http::uri::Authority;
 use hyper_util::rt::TokioIo;
 use realtime_control_plane::{Dial as DialReplica, Peering};
+use realtime_data_plane::metrics::CertificateGauges;
 use realtime_data_plane::peers::Connect;
 use realtime_discovery::Replicas;
 use realtime_gateway::forward::Dial;
@@ -155,6 +156,11 @@ impl Links {
         let authorities = urls.0.iter().filter_map(Uri::authority);
         let endpoints = authorities.filter_map(|authority| endpoint(authority.as_str()).ok());
         endpoints.map(|endpoint| self.lazy(discovery_pace(endpoint))).collect()
+    }
+
+    /// For metrics; `None`: links are plain.
+    pub(super) fn certificate(&self) -> Option<CertificateGauges> {
+        self.tls.as_ref().map(ClusterTls::gauges)
     }
 
     /// How replicas of the control plane reach each other.

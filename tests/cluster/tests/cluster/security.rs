@@ -4,6 +4,7 @@ use std::process::Output;
 
 use realtime_proto::generated::discovery as wire;
 use realtime_proto::generated::discovery::discovery_client::DiscoveryClient;
+use realtime_testkit::cluster::metric;
 use realtime_testkit::{Cluster, ClusterCertificates, Role, Server, eventually};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
@@ -58,6 +59,12 @@ async fn a_secure_cluster_works_and_lets_no_stranger_in() {
     assert_eq!(cluster.members(replica).await.len(), 3);
     let wrong = cluster.command(replica, &["nodes", "list", "--operator-token", "wrong"]).await;
     assert!(!wrong.status.success() && !said(&wrong).contains("wrong"), "{}", said(&wrong));
+
+    for process in [replica, &cluster.nodes[0], cluster.gateway()] {
+        let left = metric(process, "realtime_cluster_certificate_expires_in_seconds").await;
+        assert!(left.is_some_and(|seconds| seconds > 24 * 3600), "{left:?}");
+    }
+    assert_eq!(metric(cluster.gateway(), "realtime_gateway_refused_total").await, Some(0));
 
     // Discovery is for the cluster's own processes, the peers' port as well.
     let foreign = ClusterCertificates::new();

@@ -22,7 +22,7 @@ use crate::roles::links::Links;
 use crate::roles::listeners::Listeners;
 use crate::roles::process::{self, Process, Role, until_stopped};
 use crate::roles::signals::Signals;
-use crate::roles::{gate, grpc, links};
+use crate::roles::{admin_port, gate, grpc, links};
 
 /// Everything built and bound; nothing but probes and metrics served yet.
 #[derive(Debug)]
@@ -49,7 +49,8 @@ impl Role for App {
         let port = GrpcPort::new(links.port(Callers::Anybody));
         let serving = Arc::default();
         if let Some(listener) = listeners.admin.take() {
-            let admin = admin_listener(Arc::clone(&serving), port.connections(), Arc::clone(&gate));
+            let admin =
+                admin_listener(Arc::clone(&serving), port.connections(), Arc::clone(&gate), links.clone());
             process.tasks.spawn("admin listener", admin.serve(listener, process.tasks.stopping()));
         }
         let control = open(store, &listeners, &links, &gate).await?;
@@ -114,12 +115,17 @@ async fn stop(control: ControlPlane, process: Process) {
     backbone.stop().await;
 }
 
-fn admin_listener(serving: Arc<OnceLock<()>>, grpc: GrpcConnections, gate: Arc<Gate>) -> AdminListener {
+fn admin_listener(
+    serving: Arc<OnceLock<()>>,
+    grpc: GrpcConnections,
+    gate: Arc<Gate>,
+    links: Links,
+) -> AdminListener {
     let ready = move || serving.get().copied().ok_or("waiting for the store");
     let text = move || {
         let mut counters = metrics::gate_counters(&gate.stats()).to_vec();
         counters.extend(grpc.counters());
-        metrics::render(&Gauges::default(), &counters)
+        metrics::render(&Gauges::default(), &counters) + &admin_port::certificate(&links)
     };
     AdminListener::new(ready, text)
 }

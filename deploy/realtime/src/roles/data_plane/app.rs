@@ -141,7 +141,18 @@ impl App {
         let cluster = Some(self.peers.cluster());
         let discovery = self.node.figures.clone();
         // It is set here alone.
-        let _ = self.view.set(View { cluster, discovery, in_force, draining, http, grpc, gate, tls });
+        let _ = self.view.set(View {
+            cluster,
+            discovery,
+            in_force,
+            draining,
+            http,
+            grpc,
+            gate,
+            tls,
+            links: Some(self.links.clone()),
+            forwarded: None,
+        });
         let pubsub = self.pubsub();
         let tasks = &mut self.process.tasks;
         if let Some(listener) = self.listeners.public.take() {

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::config::GatewayConfig;
 use crate::failure::Failure;
 use crate::roles::admin_port::{self, View};
+use crate::roles::links::Links;
 use crate::roles::listeners::Listeners;
 use crate::roles::process::{Process, Role, until_stopped};
 use crate::roles::public::PublicPort;
@@ -27,6 +28,8 @@ pub(in crate::roles) struct App {
     discovery: Discovery,
     data_plane: Arc<DataPlane>,
     control_plane: Arc<ControlPlane>,
+    links: Links,
+    forwarded: Arc<Counters>,
     draining: watch::Sender<bool>,
     listeners: Listeners,
     public: PublicPort,
@@ -66,13 +69,15 @@ impl Role for App {
         discovery.snapshots.wait_for(Option::is_some).await.map_err(ended)?;
         let counters = Arc::new(Counters::default());
         let data_plane = DataPlane::new(discovery.snapshots.clone(), links.to_nodes(), Arc::clone(&counters));
-        let control_plane = ControlPlane::new(channels, counters);
+        let control_plane = ControlPlane::new(channels, Arc::clone(&counters));
         let (draining, _) = watch::channel(false);
         Ok(Self {
             gate,
             discovery,
             data_plane: Arc::new(data_plane),
             control_plane: Arc::new(control_plane),
+            links,
+            forwarded: counters,
             draining,
             listeners,
             public,
@@ -118,6 +123,8 @@ impl App {
             grpc: None,
             gate: Arc::clone(&self.gate),
             tls: self.public.tls.clone(),
+            links: Some(self.links.clone()),
+            forwarded: Some(Arc::clone(&self.forwarded)),
         };
         // It is set here alone.
         let _ = self.view.set(view);

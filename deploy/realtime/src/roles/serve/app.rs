@@ -116,6 +116,8 @@ impl App {
                 grpc: self.listeners.grpc.is_some().then(|| port.connections()),
                 gate: Arc::clone(&self.gate),
                 tls: self.public.tls.clone(),
+                links: None,
+                forwarded: None,
             };
             let admin = admin_port::listener(Arc::new(OnceLock::from(view)));
             tasks.spawn("admin listener", admin.serve(listener, tasks.stopping()));
