@@ -23,6 +23,10 @@ pub(crate) const COMPACTION: &str = "compaction";
 pub(crate) const INTEREST_KEY: &str = "interest-key";
 /// All checkpoints of usage.
 pub(crate) const USAGE: &str = "usage/";
+/// All owners of names.
+pub(crate) const APP_NAMES: &str = "app-names/";
+/// All uses of tiers.
+pub(crate) const TIER_APPS: &str = "tier-apps/";
 const APPS: &str = "apps/";
 const NODES: &str = "nodes/";
 const REPLICAS: &str = "replicas/";
@@ -34,12 +38,12 @@ pub(crate) fn app(app_id: &str) -> String {
 
 /// The owner of a name.
 pub(crate) fn app_name(name: &str) -> String {
-    format!("app-names/{name}")
+    format!("{APP_NAMES}{name}")
 }
 
 /// All uses of a tier.
 pub(crate) fn tier_apps(tier: &str) -> String {
-    format!("tier-apps/{tier}/")
+    format!("{TIER_APPS}{tier}/")
 }
 
 /// An application's use of a tier.

@@ -132,10 +132,19 @@ impl Apps for AppsService {
         &self,
         request: Request<wire::DeleteAppRequest>,
     ) -> Result<Response<wire::DeleteAppResponse>, Status> {
-        let (caller, app) = of_app(&self.shared, &request, &request.get_ref().app_id).await?;
+        let app_id = &request.get_ref().app_id;
+        // One that this replica has never seen whole has nobody else who could remove it.
+        let (caller, app) = if self.shared.model.has_only_unusable(app_id) {
+            (operator(&self.shared, &request)?, None)
+        } else {
+            let (caller, app) = of_app(&self.shared, &request, app_id).await?;
+            (caller, Some(app))
+        };
         let request = request.into_inner();
         let result = async {
-            permit(&caller, &app, Action::Operate)?;
+            if let Some(app) = &app {
+                permit(&caller, app, Action::Operate)?;
+            }
             change::delete(&self.shared, &request.app_id, request.if_version).await
         };
         let version = audit(&caller, "Apps.Delete", &request.app_id, result.await)?;

@@ -54,7 +54,7 @@ pub(super) async fn update(
     for _ in 0..ATTEMPTS {
         let entry = get(store, &keys::app(app_id)).await?.ok_or_else(ApiError::no_such_app)?;
         check_version(entry.revision, if_version)?;
-        let old = AppConfig::from_stored(&stored(&entry)?).map_err(|e| unusable(&entry, &e.to_string()))?;
+        let old = read(&entry, app_id).map_err(|reason| unusable(&entry, &reason))?;
         let new = decide(&old)?;
         check_keys(shared, &new, Some(&old))?;
         let mut conditions = vec![Condition::Revision(entry.key, entry.revision)];
@@ -79,21 +79,43 @@ pub(super) async fn update(
 
 /// Removes an application; the revision at which it went.
 pub(super) async fn delete(shared: &Shared, app_id: &str, if_version: u64) -> Result<u64, ApiError> {
+    let store = &*shared.store;
     for _ in 0..ATTEMPTS {
-        let entry = get(&*shared.store, &keys::app(app_id)).await?.ok_or_else(ApiError::no_such_app)?;
+        let entry = get(store, &keys::app(app_id)).await?.ok_or_else(ApiError::no_such_app)?;
         check_version(entry.revision, if_version)?;
-        let document = stored(&entry)?;
-        // Not validated as a whole: what is not usable must be removable.
-        let text = |name: &str| document.get(name).and_then(serde_json::Value::as_str);
         let mut ops = vec![Op::Delete(keys::app(app_id))];
-        ops.extend(text("name").map(|name| Op::Delete(keys::app_name(name))));
-        ops.extend(text("tier").map(|tier| Op::Delete(keys::tier_app(tier, app_id))));
+        match read(&entry, app_id) {
+            Ok(config) => ops.extend([
+                Op::Delete(keys::app_name(&config.name)),
+                Op::Delete(keys::tier_app(&config.tier, app_id)),
+            ]),
+            // What is not usable must be removable, and what it says of itself may be another's.
+            Err(_) => ops.extend(belongings(store, app_id).await?.into_iter().map(Op::Delete)),
+        }
         let conditions = vec![Condition::Revision(entry.key, entry.revision)];
         if let Some(version) = commit(shared, conditions, ops).await? {
             return Ok(version);
         }
     }
     Err(contended())
+}
+
+/// The application that an entry holds; an error says why it is none.
+fn read(entry: &Entry, app_id: &str) -> Result<AppConfig, String> {
+    let document = serde_json::from_slice(&entry.value).map_err(|_| "it is not JSON".to_owned())?;
+    let config = AppConfig::from_stored(&document).map_err(|e| e.to_string())?;
+    if config.app_id.as_str() == app_id { Ok(config) } else { Err("its appId is not that of its key".into()) }
+}
+
+/// The keys that belong to an application, whatever its document says. Reads all names and uses of tiers: this is for
+/// documents that somebody has broken by hand.
+async fn belongings(store: &dyn Store, app_id: &str) -> Result<Vec<String>, ApiError> {
+    let names = store.list(keys::APP_NAMES).await.map_err(unavailable)?.entries;
+    let tiers = store.list(keys::TIER_APPS).await.map_err(unavailable)?.entries;
+    let names = names.into_iter().filter(|entry| entry.value == app_id).map(|entry| entry.key);
+    let uses = |key: &str| key.rsplit_once('/').is_some_and(|(_, app)| app == app_id);
+    let tiers = tiers.into_iter().map(|entry| entry.key).filter(|key| uses(key));
+    Ok(names.chain(tiers).collect())
 }
 
 /// Commits, and waits until this replica's readers see it. `None`: a condition did not hold.

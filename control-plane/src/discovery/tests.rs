@@ -12,7 +12,7 @@ use super::update::{Audience, Update};
 use crate::keys::{self, Subject};
 use crate::model::State;
 use crate::model::tests::{entry, stored};
-use crate::store::{Changes, Event, Listing};
+use crate::store::{Changes, Entry, Event, Listing};
 
 fn state(apps: usize) -> State {
     let app = |i| {
@@ -133,4 +133,50 @@ fn a_receiver_older_than_the_log_gets_a_snapshot_again() {
     // The follower had to read the store anew.
     state.replace(Listing { revision: 20, entries: Vec::new() });
     assert!(is_snapshot(&next(&mut position, &state).unwrap()));
+}
+
+/// Identity and document of the applications in an update, in order.
+fn documents(update: Update) -> Vec<(String, Vec<u8>)> {
+    let resources = update.messages.into_iter().flat_map(|message| match message {
+        ResponseKind::Snapshot(chunk) => chunk.resources,
+        ResponseKind::Delta(delta) => delta.changed,
+        other => panic!("an update, not {other:?}"),
+    });
+    let app = |resource: wire::Resource| match resource.kind {
+        Some(wire::resource::Kind::App(app)) => Some((app.app_id, app.document_json.to_vec())),
+        _ => None,
+    };
+    resources.filter_map(app).collect()
+}
+
+#[test]
+fn what_is_not_usable_is_told_after_the_last_good_one_and_never_to_gateways() {
+    let mut state = state(1);
+    let broken = |state: &mut State, id: &str, document: Vec<u8>| {
+        let revision = state.revision + 1;
+        let entry = Entry { key: keys::app(id), value: document.into(), revision, lease: None };
+        state.apply(&Changes { revision, events: vec![Event::Put(entry)] });
+    };
+    broken(&mut state, "app-0", b"{\"secret\":1".to_vec());
+    broken(&mut state, "never-good", vec![b'x'; 1024 * 1024]);
+    let good = stored("app-0", &"d".repeat(1000)).into_bytes();
+    let due = [
+        ("app-0".to_owned(), good),
+        ("app-0".to_owned(), b"{\"secret\":1".to_vec()),
+        ("never-good".to_owned(), Vec::new()),
+    ];
+    let whole = next(&mut Position::new(Audience::Node, Held::Nothing), &state).unwrap();
+    assert_eq!(documents(whole), due);
+    let later = next(&mut Position::new(Audience::Node, held(10)), &state).unwrap();
+    assert!(!is_snapshot(&later));
+    assert_eq!(documents(later), due);
+    let gateway = next(&mut Position::new(Audience::Gateway, Held::Nothing), &state).unwrap();
+    let documents: Vec<usize> =
+        documents(gateway).iter().skip(1).map(|(_, document)| document.len()).collect();
+    assert_eq!(documents, [0, 0]);
+    // A good one, or the end, and it is forgotten.
+    change(&mut state, "app-0");
+    let revision = state.revision + 1;
+    state.apply(&Changes { revision, events: vec![Event::Delete { key: keys::app("never-good") }] });
+    assert!(state.unusable.is_empty());
 }

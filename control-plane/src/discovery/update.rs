@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use prost::Message as _;
 use realtime_proto::generated::discovery as wire;
 use wire::removed::Kind as RemovedKind;
@@ -17,6 +18,8 @@ use crate::model::{AppEntry, State};
 const CHUNK_BYTES: usize = 960 * 1024;
 /// Tag and length around a resource in its message.
 const FRAME_BYTES: usize = 8;
+/// A good document has at most 256 KiB, and a little more as it is stored.
+const MAX_UNUSABLE_BYTES: usize = 512 * 1024;
 
 /// Who receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +43,9 @@ pub(super) struct Update {
 pub(super) fn snapshot(state: &State, store_id: &str, audience: Audience, nonce: u64) -> Update {
     let apps = state.apps.iter().map(|(id, entry)| app(id.as_str(), entry, audience));
     let members = state.members.iter().map(|(id, member)| ResourceKind::Member(member.to_wire(id)));
-    let resources = settings(state).into_iter().chain(members).chain(apps);
+    // After the good ones, which stay in force.
+    let refused = state.unusable.iter().filter_map(|(subject, bytes)| unusable(subject, bytes, audience));
+    let resources = settings(state).into_iter().chain(members).chain(apps).chain(refused);
     let mut chunks = vec![Vec::new()];
     let mut bytes = 0;
     for kind in resources {
@@ -79,18 +84,17 @@ pub(super) fn delta(
     };
     let mut bytes = 0;
     for subject in changed {
-        match now(state, subject, audience) {
-            Some(kind) => {
-                let resource = wire::Resource { kind: Some(kind) };
-                bytes += resource.encoded_len() + FRAME_BYTES;
-                delta.changed.push(resource);
-            }
-            None => {
-                let Some(kind) = removal(subject) else { continue };
-                let removed = wire::Removed { kind: Some(kind) };
-                bytes += removed.encoded_len() + FRAME_BYTES;
-                delta.removed.push(removed);
-            }
+        let refused = state.unusable.get(subject).and_then(|bytes| unusable(subject, bytes, audience));
+        let exists: Vec<ResourceKind> = now(state, subject, audience).into_iter().chain(refused).collect();
+        if let (true, Some(kind)) = (exists.is_empty(), removal(subject)) {
+            let removed = wire::Removed { kind: Some(kind) };
+            bytes += removed.encoded_len() + FRAME_BYTES;
+            delta.removed.push(removed);
+        }
+        for kind in exists {
+            let resource = wire::Resource { kind: Some(kind) };
+            bytes += resource.encoded_len() + FRAME_BYTES;
+            delta.changed.push(resource);
         }
         if bytes > CHUNK_BYTES {
             return None;
@@ -124,6 +128,23 @@ fn app(id: &str, entry: &AppEntry, audience: Audience) -> ResourceKind {
     };
     let version = entry.app.version;
     ResourceKind::App(wire::App { app_id: id.to_owned(), version, document_json: document.clone() })
+}
+
+/// A document that receivers refuse, for the reason that they find themselves. Gateways, which must not have its secrets,
+/// get an empty one, as does everybody in place of one that is longer than any that could be good.
+fn unusable(subject: &Subject, document: &Bytes, audience: Audience) -> Option<ResourceKind> {
+    let fits = document.len() <= MAX_UNUSABLE_BYTES;
+    let document_json = match audience {
+        Audience::Node if fits => document.clone(),
+        Audience::Node | Audience::Gateway => Bytes::new(),
+    };
+    match subject {
+        Subject::App(id) => {
+            Some(ResourceKind::App(wire::App { app_id: id.clone(), version: 0, document_json }))
+        }
+        Subject::Settings => Some(ResourceKind::Settings(wire::Settings { version: 0, document_json })),
+        Subject::Node(_) => None,
+    }
 }
 
 fn settings(state: &State) -> Option<ResourceKind> {

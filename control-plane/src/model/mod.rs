@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use state::{AppEntry, State};
 
+use crate::keys::Subject;
 use crate::store::{ChangeStream, Event, Store, StoreError};
 use crate::usage::Usage;
 
@@ -73,6 +74,13 @@ impl Model {
     /// The application, if there is one.
     pub(crate) fn app(&self, app_id: &str) -> Option<Arc<App>> {
         self.read().apps.get(app_id).map(|entry| Arc::clone(&entry.app))
+    }
+
+    /// Whether the store has an application of this id of which this replica knows nothing that is usable.
+    pub(crate) fn has_only_unusable(&self, app_id: &str) -> bool {
+        let state = self.read();
+        let subject = Subject::App(app_id.to_owned());
+        !state.apps.contains_key(app_id) && state.unusable.contains_key(&subject)
     }
 
     /// Changes whenever the state does.

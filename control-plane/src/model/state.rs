@@ -2,7 +2,8 @@
 //! tasks, no clock.
 //!
 //! Invariants: the state is that of one revision; the log names everything that changed after `log_floor`; a
-//! document that does not validate leaves the last good one in place.
+//! document that does not validate leaves the last good one in place, and is told to receivers, which refuse it in
+//! turn: so it is seen, and a replica that never had the good one takes it from nobody.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -47,6 +48,8 @@ pub(crate) struct State {
     pub(crate) revision: u64,
     pub(crate) apps: BTreeMap<AppId, Arc<AppEntry>>,
     pub(crate) settings: Option<Arc<SettingsEntry>>,
+    /// Documents of applications, and of the settings, that are not usable.
+    pub(crate) unusable: BTreeMap<Subject, Bytes>,
     pub(crate) members: BTreeMap<String, Arc<Member>>,
     /// The control plane's replicas, by name.
     pub(crate) replicas: BTreeMap<String, Replica>,
@@ -62,6 +65,7 @@ impl State {
             revision: 0,
             apps: BTreeMap::new(),
             settings: None,
+            unusable: BTreeMap::new(),
             members: BTreeMap::new(),
             replicas: BTreeMap::new(),
             log: VecDeque::new(),
@@ -159,12 +163,16 @@ impl State {
                 self.members.insert(id.clone(), Arc::new(member));
             }),
         };
-        if let Err(reason) = result {
-            tracing::error!(
-                key = entry.key,
-                reason,
-                "a stored document is not usable; the last good one stays"
-            );
+        let Err(reason) = result else {
+            self.unusable.remove(subject);
+            return;
+        };
+        tracing::error!(key = entry.key, reason, "a stored document is not usable; the last good one stays");
+        match subject {
+            Subject::App(_) | Subject::Settings => {
+                self.unusable.insert(subject.clone(), entry.value.clone());
+            }
+            Subject::Node(_) => {}
         }
     }
 
@@ -181,6 +189,7 @@ impl State {
     }
 
     fn remove(&mut self, subject: &Subject) {
+        self.unusable.remove(subject);
         match subject {
             Subject::App(id) => {
                 self.apps.remove(id.as_str());

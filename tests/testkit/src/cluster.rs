@@ -225,6 +225,14 @@ impl Cluster {
         self.nodes.last_mut().expect("the new one")
     }
 
+    /// Starts another process under a node's id, on an address of its own; waits until it serves.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn twin(&self, index: usize) -> Server {
+        self.new_node(index).await
+    }
+
     async fn new_node(&self, index: usize) -> Server {
         let (urls, id) = (self.control_plane_urls(), Self::node_id(index));
         let args = ["--control-plane", &urls, "--node-id", &id];

@@ -1,4 +1,7 @@
 //! A cluster of real processes in bad days: each kind of process killed under load, nodes replaced and drained, broken
 //! configurations in the store.
 
+mod configuration;
 mod kills;
+mod membership;
+mod rolling;

@@ -8,6 +8,7 @@ use realtime_data_plane::{FrontDoor, GrpcPort, MeshPort, Peers, PeersConfig, Pub
 use realtime_discovery::Registration;
 use realtime_mesh::InterestKey;
 use realtime_proto::generated::discovery::Role as DiscoveryRole;
+use tokio::sync::watch;
 
 use super::config::DataPlaneConfig;
 use super::ports;
@@ -35,6 +36,8 @@ pub(in crate::roles) struct App {
     gate: Arc<Gate>,
     node: Node,
     peers: Peers,
+    /// Whether clients are served, and gateways.
+    serving: watch::Sender<bool>,
     listeners: Listeners,
     links: Links,
     public: PublicPort,
@@ -88,7 +91,8 @@ impl Role for App {
         };
         let peers = Peers::start(identity, mesh, Arc::clone(&node.shards), snapshots);
         let peer_port = Tasks::new();
-        Ok(Self { drain, gate, node, peers, listeners, links, public, view, process, peer_port })
+        let serving = watch::Sender::new(false);
+        Ok(Self { drain, gate, node, peers, serving, listeners, links, public, view, process, peer_port })
     }
 
     async fn run(mut self, mut signals: Signals) -> Result<(), Failure> {
@@ -115,7 +119,8 @@ impl App {
     fn serve_peers(&mut self) {
         let Some(listener) = self.listeners.peer.take() else { return };
         let draining = self.node.draining.clone();
-        let services = ports::for_peers(self.peers.service(), self.pubsub(), draining);
+        let services =
+            ports::for_peers(self.peers.service(), self.pubsub(), self.serving.subscribe(), draining);
         grpc::serve(
             listener,
             GrpcPort::new(self.links.port(Callers::Members)),
@@ -131,6 +136,7 @@ impl App {
     }
 
     fn serve_clients(&mut self) {
+        self.serving.send_replace(true);
         let (shards, gate) = (Arc::clone(&self.node.shards), Arc::clone(&self.gate));
         let (in_force, draining) = (self.node.in_force.clone(), self.node.draining.clone());
         let door = FrontDoor::new(shards, Arc::clone(&gate), in_force.clone(), draining.clone());

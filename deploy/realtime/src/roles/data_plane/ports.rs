@@ -16,10 +16,12 @@ use crate::roles::{grpc, links};
 pub(super) fn for_peers(
     peers: PeerService,
     pubsub: PubSubService,
+    serving: watch::Receiver<bool>,
     draining: watch::Receiver<bool>,
 ) -> (Server, Routes) {
-    let pubsub =
-        PubSubServer::with_interceptor(pubsub, move |request| of_gateway(request, *draining.borrow()));
+    let pubsub = PubSubServer::with_interceptor(pubsub, move |request| {
+        of_gateway(request, *serving.borrow() && !*draining.borrow())
+    });
     (links::peer_server(), Routes::new(peers.into_server()).add_service(pubsub))
 }
 
@@ -29,10 +31,11 @@ pub(super) fn for_services(pubsub: PubSubService) -> (Server, Routes) {
 }
 
 /// A gateway's call: whoever reaches this port has checked its caller. A node that drains takes none, so that none is
-/// cut off when it ends; the gateway goes to another node.
-fn of_gateway(mut request: Request<()>, draining: bool) -> Result<Request<()>, Status> {
-    if draining {
-        return Err(ApiError::new(ErrorCode::Draining, "the node is draining").into());
+/// cut off when it ends, and one that starts takes none until it has its links, so that none misses other nodes'
+/// subscribers; the gateway goes to another node.
+fn of_gateway(mut request: Request<()>, serving: bool) -> Result<Request<()>, Status> {
+    if !serving {
+        return Err(ApiError::new(ErrorCode::Draining, "the node is starting or draining").into());
     }
     let named = request.metadata().get(Behalf::METADATA).and_then(|value| value.to_str().ok());
     let behalf = named
@@ -54,17 +57,17 @@ mod tests {
 
     #[test]
     fn a_gateway_says_on_whose_behalf_it_asks() {
-        let request = of_gateway(asked("operator"), false).unwrap();
+        let request = of_gateway(asked("operator"), true).unwrap();
         let caller = request.extensions().get::<Caller>().unwrap();
         assert!(matches!(caller, Caller::Cluster { behalf: Behalf::Operator }));
         for bad in [asked("anybody"), Request::new(())] {
-            assert_eq!(of_gateway(bad, false).unwrap_err().code(), tonic::Code::Unauthenticated);
+            assert_eq!(of_gateway(bad, true).unwrap_err().code(), tonic::Code::Unauthenticated);
         }
     }
 
     #[test]
-    fn a_node_that_drains_sends_gateways_on() {
-        let refusal = of_gateway(asked("app"), true).unwrap_err();
+    fn a_node_that_does_not_serve_sends_gateways_on() {
+        let refusal = of_gateway(asked("app"), false).unwrap_err();
         assert_eq!(ApiError::from(&refusal).code, ErrorCode::Draining);
     }
 }

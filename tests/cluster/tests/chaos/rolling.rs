@@ -1,0 +1,90 @@
+//! All nodes are replaced one after the other, with thousands of clients on them.
+
+use std::time::Duration;
+
+use realtime_cluster_tests::{Crowd, Load, Recorder, TOPIC, alone, by, operator};
+use realtime_testkit::{Cluster, Role, TestApp, eventually_equal};
+use tokio::time::Instant;
+
+/// Clients that come back.
+const CLIENTS: usize = 2_000;
+/// Over how long a node closes its sessions.
+const DRAIN: Duration = Duration::from_secs(5);
+/// A node that has drained is out of membership; its lease would last 7 s.
+const LEAVES_WITHIN: Duration = Duration::from_secs(1);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_loses_nothing_that_was_acknowledged_and_closes_evenly() {
+    let _alone = alone().await;
+    let drain = DRAIN.as_secs().to_string();
+    let mut cluster = Cluster::builder().args(Role::DataPlane, &["--drain-seconds", &drain]).start().await;
+    let app = cluster.app().set("tier", "unlimited").set("clientInboundAckEnabled", true).create().await;
+    let places: Vec<TestApp> = cluster.nodes.iter().map(|node| app.at(node)).collect();
+    let mut crowd = Crowd::start(places, CLIENTS);
+    whole(&mut crowd).await;
+    // Publishes through the gateway all the time.
+    let mut service = Load::new();
+    // Connected all the time: it opens its next session elsewhere before its node goes.
+    let mut watcher = Vec::new();
+    for node in 0..cluster.nodes.len() {
+        let elsewhere = (node + 1) % cluster.nodes.len();
+        let name = format!("watcher-{node}");
+        watcher.push(Recorder::open(&app.at(&cluster.nodes[elsewhere]), &name, TOPIC).await);
+        if node == 0 {
+            service.http("service", cluster.gateway(), &app);
+        }
+        let load = Load::everywhere(&cluster, &app, &format!("round-{node}")).await;
+        restart(&mut cluster, &mut crowd, node).await;
+        for sent in load.stop().await {
+            watcher[node].has_all(&sent.name, &sent.acknowledged).await;
+            assert!(sent.refusals.is_empty(), "{}: {:?}", sent.name, sent.refusals.first());
+        }
+        assert!(watcher[node].is_open());
+        whole(&mut crowd).await;
+    }
+    for sent in service.stop().await {
+        assert!(sent.refusals.is_empty(), "{}: {:?}", sent.name, sent.refusals.first());
+        let last = watcher.last().expect("a watcher");
+        last.has_all(&sent.name, sent.acknowledged.last().map_or(&[], std::slice::from_ref)).await;
+        let mut seen: Vec<u64> = watcher.iter().flat_map(|recorder| recorder.numbers(&sent.name)).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        let missing: Vec<&u64> =
+            sent.acknowledged.iter().filter(|n| seen.binary_search(n).is_err()).collect();
+        assert!(missing.is_empty(), "{} of {} are lost: {missing:?}", missing.len(), sent.acknowledged.len());
+    }
+}
+
+/// Waits until every client has a session.
+async fn whole(crowd: &mut Crowd) {
+    eventually_equal("all clients connected", CLIENTS, async || crowd.open().iter().sum()).await;
+    crowd.is_whole();
+}
+
+/// Stops a node as an operator does, and starts it again.
+async fn restart(cluster: &mut Cluster, crowd: &mut Crowd, node: usize) {
+    let sessions = crowd.open()[node];
+    let earlier = crowd.closed().len();
+    crowd.send_to(node, false);
+    cluster.nodes[node].terminate();
+    assert!(cluster.nodes[node].exit_status().await.success(), "{}", cluster.nodes[node].log());
+    let stopped = Instant::now();
+    for replica in &cluster.control_planes {
+        by("the stopped node out of the list", stopped, LEAVES_WITHIN, async || {
+            let ids = operator::node_ids(replica).await;
+            ids.is_some_and(|ids| !ids.contains(&Cluster::node_id(node)))
+        })
+        .await;
+    }
+    let mut closed: Vec<Instant> = crowd.closed()[earlier..].iter().map(|closed| closed.at).collect();
+    closed.sort_unstable();
+    assert_eq!(closed.len(), sessions, "closed by node {node}");
+    let most = sessions * 3 / 2 / DRAIN.as_secs() as usize;
+    for (i, first) in closed.iter().enumerate() {
+        let in_a_second = closed[i..].iter().take_while(|at| **at < *first + Duration::from_secs(1)).count();
+        assert!(in_a_second <= most, "{in_a_second} of {sessions} in a second by node {node}, not {most}");
+    }
+    cluster.nodes[node].start_again().await;
+    cluster.settled().await;
+    crowd.send_to(node, true);
+}
