@@ -136,14 +136,16 @@ fn a_receiver_older_than_the_log_gets_a_snapshot_again() {
 }
 
 /// Identity and document of the applications in an update, in order.
-fn documents(update: Update) -> Vec<(String, Vec<u8>)> {
+fn documents(update: Update) -> Vec<(String, String)> {
     let resources = update.messages.into_iter().flat_map(|message| match message {
         ResponseKind::Snapshot(chunk) => chunk.resources,
         ResponseKind::Delta(delta) => delta.changed,
         other => panic!("an update, not {other:?}"),
     });
     let app = |resource: wire::Resource| match resource.kind {
-        Some(wire::resource::Kind::App(app)) => Some((app.app_id, app.document_json.to_vec())),
+        Some(wire::resource::Kind::App(app)) => {
+            Some((app.app_id, String::from_utf8(app.document_json.to_vec()).unwrap()))
+        }
         _ => None,
     };
     resources.filter_map(app).collect()
@@ -159,11 +161,11 @@ fn what_is_not_usable_is_told_after_the_last_good_one_and_never_to_gateways() {
     };
     broken(&mut state, "app-0", b"{\"secret\":1".to_vec());
     broken(&mut state, "never-good", vec![b'x'; 1024 * 1024]);
-    let good = stored("app-0", &"d".repeat(1000)).into_bytes();
+    let good = String::from_utf8(state.apps["app-0"].for_nodes.to_vec()).unwrap();
     let due = [
         ("app-0".to_owned(), good),
-        ("app-0".to_owned(), b"{\"secret\":1".to_vec()),
-        ("never-good".to_owned(), Vec::new()),
+        ("app-0".to_owned(), "{\"secret\":1".to_owned()),
+        ("never-good".to_owned(), String::new()),
     ];
     let whole = next(&mut Position::new(Audience::Node, Held::Nothing), &state).unwrap();
     assert_eq!(documents(whole), due);
