@@ -75,8 +75,10 @@ pub(super) struct State {
     pub(super) retired: VecDeque<Arc<str>>,
     apps: HashMap<u32, LocalApp>,
     calls: Calls,
-    /// Who waits until the peers have everything.
+    /// Who waits until the peers have everything, and know what this node has of theirs.
     settling: Vec<oneshot::Sender<()>>,
+    /// Publishes that peers had sent at the last tick.
+    received_before: u64,
     next_beat: Option<Instant>,
     /// Publishes of peers that found no room in a shard's inbox: nothing more is taken from links meanwhile.
     pub(super) undelivered: VecDeque<(Delivery, Option<(LinkId, u64)>)>,
@@ -388,7 +390,11 @@ impl Driver {
         self.beat();
         self.mesh.settle_departures(self.started.elapsed().as_millis() as u64);
         self.announce_departed();
-        if self.mesh.pending() + self.mesh.presence_pending() == 0 {
+        // With nothing new since the last tick, its report named everything and is long sent: a peer whose link ends now
+        // counts nothing as lost.
+        let received = self.state.figures.received;
+        let quiet = std::mem::replace(&mut self.state.received_before, received) == received;
+        if quiet && self.mesh.pending() + self.mesh.presence_pending() == 0 {
             for caller in self.state.settling.drain(..) {
                 // Who has given up waiting needs no answer.
                 let _ = caller.send(());
