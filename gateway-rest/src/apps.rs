@@ -25,7 +25,7 @@ use crate::call::{self, ask, bearer, with_credentials};
 use crate::endpoint::Answer;
 use crate::etag::Expected;
 use crate::query::{self, Unknown};
-use crate::{Shared, body, fields, in_force, respond};
+use crate::{Shared, UnfinishedBodies, body, fields, in_force, respond};
 
 /// `GET /api/apps?cursor=&limit=`
 pub(crate) async fn list<P: PubSub, A: Apps, S: Settings>(
@@ -53,7 +53,8 @@ pub(crate) async fn create<P: PubSub, A: Apps, S: Settings>(
 ) -> Answer {
     let (parts, body) = request.into_parts();
     let caller = state.gate.admit_operator(bearer(&parts.headers))?;
-    let document_json = body::read(&parts.headers, body, body::JSON, body::CONFIGURATION_LIMIT).await?;
+    let document_json =
+        body::read(&parts.headers, body, body::JSON, body::CONFIGURATION_LIMIT, &state.bodies).await?;
     fields::check_json(&document_json)?;
     let create = with_credentials(caller, &parts, CreateAppRequest { document_json });
     let app = ask(state.apps.create(create)).await?;
@@ -83,7 +84,7 @@ pub(crate) async fn replace<P: PubSub, A: Apps, S: Settings>(
     request: Request,
 ) -> Answer {
     let mut call = Call::open(&state, request).await?;
-    let (document_json, if_version) = call.change(body::JSON).await?;
+    let (document_json, if_version) = call.change(body::JSON, &state.bodies).await?;
     let replace = ReplaceAppRequest { app_id: call.app_id.clone(), document_json, if_version };
     let app = ask(state.apps.replace(call.asks(replace))).await?;
     Ok(written(&state, StatusCode::OK, app).await)
@@ -95,7 +96,7 @@ pub(crate) async fn patch<P: PubSub, A: Apps, S: Settings>(
     request: Request,
 ) -> Answer {
     let mut call = Call::open(&state, request).await?;
-    let (patch_json, if_version) = call.change(body::MERGE_PATCH).await?;
+    let (patch_json, if_version) = call.change(body::MERGE_PATCH, &state.bodies).await?;
     let patch = PatchAppRequest { app_id: call.app_id.clone(), patch_json, if_version };
     let app = ask(state.apps.patch(call.asks(patch))).await?;
     Ok(written(&state, StatusCode::OK, app).await)
@@ -151,9 +152,14 @@ impl Call {
     }
 
     /// 415 · 413 · 400 · 403 permission · 412 where no version can match.
-    async fn change(&mut self, media_types: &[&str]) -> Result<(Bytes, u64), ApiError> {
+    async fn change(
+        &mut self,
+        media_types: &[&str],
+        bodies: &UnfinishedBodies,
+    ) -> Result<(Bytes, u64), ApiError> {
         let body = std::mem::take(&mut self.body);
-        let document = body::read(&self.parts.headers, body, media_types, body::CONFIGURATION_LIMIT).await?;
+        let document =
+            body::read(&self.parts.headers, body, media_types, body::CONFIGURATION_LIMIT, bodies).await?;
         self.check_app_header()?;
         let expected = Expected::of(&self.parts.headers)?;
         fields::check_json(&document)?;

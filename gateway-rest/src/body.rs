@@ -1,4 +1,4 @@
-//! Request bodies: coding and media type (415), size (413), arrival. A body over its limit is never held in memory:
+//! Request bodies: coding and media type (415; 400 where there are two), size (413), arrival. A body over its limit is never held in memory:
 //! a declared length is refused at once, and keeping a chunked one stops at the limit.
 //!
 //! The rest of a body over its limit is taken and thrown away, within bounds: most clients write the whole body
@@ -13,6 +13,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
 use http_body_util::BodyExt as _;
 use realtime_proto::{ApiError, ErrorCode};
 use tokio::time::timeout;
+
+use crate::fields;
+use crate::unfinished::{Unfinished, UnfinishedBodies};
 
 /// The media types of calls that take JSON.
 pub(crate) const JSON: &[&str] = &["application/json"];
@@ -41,16 +44,18 @@ pub(crate) async fn read(
     mut body: Body,
     media_types: &[&str],
     limit: usize,
+    bodies: &UnfinishedBodies,
 ) -> Result<Bytes, ApiError> {
     check_coding(headers)?;
     // Without a body and a type, what is missing is the body.
     if !body.is_end_stream() || headers.contains_key(CONTENT_TYPE) {
         check_media_type(headers, media_types)?;
     }
-    match timeout(ARRIVAL, collect(&mut body, limit)).await {
+    match timeout(ARRIVAL, collect(&mut body, limit, bodies.begin())).await {
         Ok(result) => {
             let too_large = result.as_ref().is_err_and(|e| e.code == ErrorCode::PayloadTooLarge);
-            // Whoever waits for a 100 has sent nothing yet, and reading would ask for it.
+            // After a 503 nothing is taken any more: that, too, needs memory. Whoever waits for a 100 has sent nothing
+            // yet, and reading would ask for it.
             if too_large && !headers.contains_key(EXPECT) {
                 discard(body).await;
             }
@@ -76,7 +81,13 @@ fn check_coding(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 fn check_media_type(headers: &HeaderMap, allowed: &[&str]) -> Result<(), ApiError> {
-    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let given = types.next();
+    if types.next().is_some() {
+        // Whoever reads the other one takes the body for something else.
+        return Err(fields::bad("Content-Type", "must be given once"));
+    }
+    let given = given.and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim();
     if allowed.iter().any(|media_type| media_type.eq_ignore_ascii_case(essence)) {
         Ok(())
@@ -105,32 +116,28 @@ async fn discard(mut body: Body) {
     let _ = timeout(DISCARD_WITHIN, rest).await;
 }
 
-async fn collect(body: &mut Body, limit: usize) -> Result<Bytes, ApiError> {
+async fn collect(body: &mut Body, limit: usize, mut unfinished: Unfinished) -> Result<Bytes, ApiError> {
     let too_large =
         || ApiError::new(ErrorCode::PayloadTooLarge, format!("the body must not be over {limit} bytes"));
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
-    // Nearly every body is one frame, which is then used as it is.
-    let mut first = Bytes::new();
-    let mut more = BytesMut::new();
+    let mut begun = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| {
             ApiError::new(ErrorCode::InvalidRequest, "the body ended before its announced end")
         })?;
         let Ok(data) = frame.into_data() else { continue };
-        let held = if more.is_empty() { first.len() } else { more.len() };
-        if held + data.len() > limit {
+        if begun.len() + data.len() > limit {
             return Err(too_large());
         }
-        if held == 0 {
-            first = data;
-        } else {
-            if more.is_empty() {
-                more.extend_from_slice(&first);
-            }
-            more.extend_from_slice(&data);
+        // Nearly every body is one frame, which is then used as it is. What is to wait for more is copied: as it is, it
+        // would keep the whole buffer that the connection has read it into.
+        if begun.is_empty() && body.is_end_stream() {
+            return Ok(data);
         }
+        begun.extend_from_slice(&data);
+        unfinished.grow_to(begun.capacity())?;
     }
-    Ok(if more.is_empty() { first } else { more.freeze() })
+    Ok(begun.freeze())
 }

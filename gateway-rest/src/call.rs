@@ -18,7 +18,7 @@ use realtime_proto::{ApiError, ConnectionId, ErrorCode};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::{body, fields};
+use crate::{UnfinishedBodies, body, fields};
 
 /// How long a service may take. Longer than any bound inside the services, so that it only ends calls that
 /// would hang for good.
@@ -53,9 +53,9 @@ impl Call {
     }
 
     /// 415 · 413 · then the 400 that a header can cause.
-    pub(crate) async fn json(&mut self, limit: usize) -> Result<Bytes, ApiError> {
+    pub(crate) async fn json(&mut self, limit: usize, bodies: &UnfinishedBodies) -> Result<Bytes, ApiError> {
         let body = std::mem::take(&mut self.body);
-        let bytes = body::read(&self.parts.headers, body, body::JSON, limit).await?;
+        let bytes = body::read(&self.parts.headers, body, body::JSON, limit, bodies).await?;
         self.check_app_header()?;
         Ok(bytes)
     }

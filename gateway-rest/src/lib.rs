@@ -21,6 +21,7 @@ mod query;
 mod respond;
 mod settings;
 mod topics;
+mod unfinished;
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ use realtime_proto::{ApiError, ErrorCode};
 use tokio::sync::watch;
 
 use endpoint::Endpoint;
+
+pub use unfinished::UnfinishedBodies;
 
 /// Where the data plane is, which tells when it can serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +63,8 @@ pub struct GatewayState<P, A, S> {
     pub snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     /// Addresses and tokens.
     pub gate: Arc<Gate>,
+    /// What bodies on their way hold.
+    pub bodies: UnfinishedBodies,
 }
 
 impl<P, A, S> fmt::Debug for GatewayState<P, A, S> {

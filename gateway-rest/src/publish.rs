@@ -40,7 +40,7 @@ pub(crate) async fn publish<P: PubSub, A: Apps, S: Settings>(
     request: Request,
 ) -> Answer {
     let mut call = Call::open(&state.snapshots, &state.gate, request).await?;
-    let body = call.json(body::PUBLISH_LIMIT).await?;
+    let body = call.json(body::PUBLISH_LIMIT, &state.bodies).await?;
     let receipt = wants_receipt(call.parts.uri.query())?;
     let app_id = call.app.config.app_id.as_str().to_owned();
     let publish = PublishRequest { app_id, receipt, ..parse(&body)? };

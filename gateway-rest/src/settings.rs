@@ -31,7 +31,8 @@ pub(crate) async fn replace<P: PubSub, A: Apps, S: Settings>(
 ) -> Answer {
     let (parts, body) = request.into_parts();
     let caller = state.gate.admit_operator(bearer(&parts.headers))?;
-    let document_json = body::read(&parts.headers, body, body::JSON, body::CONFIGURATION_LIMIT).await?;
+    let document_json =
+        body::read(&parts.headers, body, body::JSON, body::CONFIGURATION_LIMIT, &state.bodies).await?;
     let expected = Expected::of(&parts.headers)?;
     fields::check_json(&document_json)?;
     let replace = ReplaceSettingsRequest { document_json, if_version: expected.if_version()? };

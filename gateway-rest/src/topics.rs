@@ -35,7 +35,7 @@ pub(crate) async fn unsubscribe<P: PubSub, A: Apps, S: Settings>(
     request: Request,
 ) -> Answer {
     let mut call = Call::open(&state.snapshots, &state.gate, request).await?;
-    let body = call.json(body::UNSUBSCRIBE_LIMIT).await?;
+    let body = call.json(body::UNSUBSCRIBE_LIMIT, &state.bodies).await?;
     let app_id = call.app.config.app_id.as_str().to_owned();
     let unsubscribe = UnsubscribeRequest { app_id, ..parse(&body)? };
     call.permit(Action::ManageSubscribers)?;

@@ -79,6 +79,8 @@ const TLS_EXPIRES: &str = "realtime_tls_certificate_expires_in_seconds";
 const TLS_RELOAD_FAILURES: &str = "realtime_tls_reload_failures_total";
 const VERIFIER_FULL: &str = "realtime_verifier_queue_full_total";
 const VERIFIER_QUEUE: &str = "realtime_verifier_queue";
+/// What the HTTP API's unfinished request bodies hold, which is not the node's to count.
+pub const UNFINISHED_BODIES: &str = "realtime_unfinished_body_bytes";
 pub(crate) const INBOX_PUBLISHES: &str = "realtime_inbox_publishes";
 
 const fn counter(name: &'static str, help: &'static str) -> Metric {
@@ -100,6 +102,7 @@ pub const NODE_METRICS: &[Metric] = &[
     gauge("realtime_subscriptions", "Entries of connections in topics, those in main included."),
     gauge("realtime_unsent_bytes", "Bytes that clients' sockets have refused to take so far."),
     gauge("realtime_unfinished_bytes", "Memory of frames and messages that clients have begun to send."),
+    gauge(UNFINISHED_BODIES, "Memory of HTTP request bodies that callers have begun to send."),
     gauge(INBOX_PUBLISHES, "Publishes that wait for a shard."),
     gauge(VERIFIER_QUEUE, "Tokens that wait for a verification thread."),
     gauge(REVISION, "Revision of the configuration in force; 0 before the first."),

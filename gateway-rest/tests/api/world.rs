@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use realtime_auth::{ClientAddress, Gate, GateConfig, OperatorTokens, issue};
 use realtime_discovery::Snapshot;
-use realtime_gateway::{GatewayState, Nodes, router};
+use realtime_gateway::{GatewayState, Nodes, UnfinishedBodies, router};
 use realtime_proto::AppConfig;
 use realtime_proto::app::Algorithm;
 use serde_json::{Value, json};
@@ -82,6 +82,7 @@ impl World {
             settings: Arc::clone(&settings),
             snapshots: receiver,
             gate: Arc::new(Gate::new(config, OperatorTokens::single(OPERATOR))),
+            bodies: UnfinishedBodies::default(),
         });
         Self { node, store, settings, snapshots, router }
     }

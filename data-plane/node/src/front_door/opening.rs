@@ -69,7 +69,12 @@ pub(super) fn check_handshake<B>(request: &Request<B>) -> Result<Handshake, ApiE
     if !upgrade {
         return Err(ApiError::new(ErrorCode::UpgradeRequired, "this address speaks WebSocket only"));
     }
-    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+    let mut versions = headers.get_all(header::SEC_WEBSOCKET_VERSION).iter();
+    let version = versions.next();
+    if versions.next().is_some() {
+        return Err(ApiError::new(ErrorCode::InvalidRequest, "Sec-WebSocket-Version must be given once"));
+    }
+    if version.is_none_or(|version| version != "13") {
         return Err(ApiError::new(ErrorCode::UpgradeRequired, "Sec-WebSocket-Version must be 13"));
     }
     // A proxy in front would take for a body what is read as frames here.

@@ -8,6 +8,7 @@ use realtime_data_plane::grpc_port::GrpcConnections;
 use realtime_data_plane::metrics::{self, Forwarded, Gauges};
 use realtime_data_plane::{AdminListener, Cluster};
 use realtime_discovery::{Figures, Snapshot};
+use realtime_gateway::UnfinishedBodies;
 use realtime_gateway::forward::Counters;
 use tokio::sync::watch;
 
@@ -27,6 +28,8 @@ pub(super) struct View {
     /// Of the port for services; `None`: it is off.
     pub(super) grpc: Option<GrpcConnections>,
     pub(super) gate: Arc<Gate>,
+    /// `None`: the role has no HTTP API.
+    pub(super) bodies: Option<UnfinishedBodies>,
     /// `None`: plain.
     pub(super) tls: Option<PublicTls>,
     /// `None`: everything is in this process.
@@ -59,6 +62,7 @@ fn text(view: &View) -> String {
     let mut counters = view.cluster.as_ref().map(|cluster| cluster.shards().counters()).unwrap_or_default();
     counters.extend(metrics::gate_counters(&view.gate.stats()));
     counters.extend(view.http.counters());
+    counters.extend(view.bodies.iter().map(|bodies| (metrics::UNFINISHED_BODIES, bodies.bytes())));
     counters.extend(view.grpc.iter().flat_map(GrpcConnections::counters));
     let mesh = view.cluster.as_ref().map(|cluster| metrics::render_mesh(&cluster.figures()));
     let discovery = metrics::render_discovery(&view.discovery.borrow());

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::PUBLISH;
 
 /// What a server holds for its callers. Each must be where it was when they have gone.
-const HELD: [&str; 9] = [
+const HELD: [&str; 10] = [
     "realtime_sessions",
     "realtime_connections",
     "realtime_http_connections",
@@ -14,15 +14,17 @@ const HELD: [&str; 9] = [
     "realtime_subscriptions",
     "realtime_unsent_bytes",
     "realtime_unfinished_bytes",
+    "realtime_unfinished_body_bytes",
     "realtime_inbox_publishes",
     "realtime_verifier_queue",
 ];
 
 /// What of it only passes through.
-const PASSING: [&str; 5] = [
+const PASSING: [&str; 6] = [
     "realtime_http_connections",
     "realtime_unsent_bytes",
     "realtime_unfinished_bytes",
+    "realtime_unfinished_body_bytes",
     "realtime_inbox_publishes",
     "realtime_verifier_queue",
 ];

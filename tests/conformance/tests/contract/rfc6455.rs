@@ -124,6 +124,26 @@ async fn the_upgrade_needs_the_version_and_key_of_rfc_6455() {
     }
 }
 
+/// Whoever stands between may go by the one or by the other.
+#[tokio::test]
+async fn a_version_or_a_content_type_given_twice_is_400_and_named() {
+    let server = Server::start().await;
+    let app = server.app().create().await;
+    let upgrade = app.path(&app.token("a", &[]));
+    for version in ["13", "8"] {
+        let versions = [("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Version", version)];
+        let problem = app.refused(&upgrade, &versions).await.expect_problem(400, "invalid_request");
+        assert!(problem.to_string().contains("Sec-WebSocket-Version"), "{problem}");
+    }
+    for media in ["application/json", "text/plain"] {
+        let publish = app.api(&[crate::PUBLISH], "POST", &format!("/api/topics/{}/publish", app.id()));
+        let publish = publish.body("application/json", r#"{"topic":"t","message":1}"#);
+        let problem =
+            publish.header("Content-Type", media).send().await.expect_problem(400, "invalid_request");
+        assert_eq!(problem["errors"][0]["field"], "Content-Type", "{problem}");
+    }
+}
+
 /// A client need not wait for the answer to its upgrade.
 #[tokio::test]
 async fn a_frame_that_comes_with_the_upgrade_request_is_read() {

@@ -155,6 +155,7 @@ impl App {
             http,
             grpc,
             gate,
+            bodies: None,
             tls,
             links: Some(self.links.clone()),
             forwarded: None,

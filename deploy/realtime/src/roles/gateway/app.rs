@@ -6,7 +6,7 @@ use realtime_auth::Gate;
 use realtime_data_plane::FrontDoor;
 use realtime_discovery::{Discovery, Registration};
 use realtime_gateway::forward::{ControlPlane, Counters, DataPlane};
-use realtime_gateway::{GatewayState, Nodes};
+use realtime_gateway::{GatewayState, Nodes, UnfinishedBodies};
 use realtime_proto::generated::discovery::Role as DiscoveryRole;
 use realtime_proto::ids::{hex, random};
 use tokio::sync::watch;
@@ -102,6 +102,7 @@ impl Role for App {
 impl App {
     fn serve(&mut self) {
         let snapshots = self.discovery.snapshots.clone();
+        let bodies = UnfinishedBodies::default();
         let router = realtime_gateway::router(GatewayState {
             pubsub: Arc::clone(&self.data_plane),
             nodes: Nodes::Members,
@@ -109,6 +110,7 @@ impl App {
             settings: Arc::clone(&self.control_plane),
             snapshots: snapshots.clone(),
             gate: Arc::clone(&self.gate),
+            bodies: bodies.clone(),
         });
         let draining = self.draining.subscribe();
         let door = FrontDoor::without_sessions(Arc::clone(&self.gate), snapshots.clone(), draining.clone())
@@ -122,6 +124,7 @@ impl App {
             http: door.http_connections(),
             grpc: None,
             gate: Arc::clone(&self.gate),
+            bodies: Some(bodies),
             tls: self.public.tls.clone(),
             links: Some(self.links.clone()),
             forwarded: Some(Arc::clone(&self.forwarded)),

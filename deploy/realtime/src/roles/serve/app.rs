@@ -8,7 +8,7 @@ use realtime_auth::Gate;
 use realtime_control_plane::{ControlPlane, ControlPlaneConfig};
 use realtime_data_plane::{Cluster, FrontDoor, GrpcPort, PubSubService};
 use realtime_discovery::Registration;
-use realtime_gateway::{GatewayState, Nodes};
+use realtime_gateway::{GatewayState, Nodes, UnfinishedBodies};
 use realtime_proto::generated::admin::apps_server::AppsServer;
 use realtime_proto::generated::admin::nodes_server::NodesServer;
 use realtime_proto::generated::admin::settings_server::SettingsServer;
@@ -103,7 +103,8 @@ impl App {
     fn serve(&mut self) {
         let cluster = Cluster::alone(Arc::clone(&self.node.shards));
         let pubsub = PubSubService::new(cluster.clone(), Arc::clone(&self.gate));
-        let door = self.front_door(pubsub.clone());
+        let bodies = UnfinishedBodies::default();
+        let door = self.front_door(pubsub.clone(), bodies.clone());
         let port = GrpcPort::new(self.public.tls.as_ref().map(PublicTls::grpc));
         let tasks = &mut self.process.tasks;
         if let Some(listener) = self.listeners.admin.take() {
@@ -115,6 +116,7 @@ impl App {
                 http: door.http_connections(),
                 grpc: self.listeners.grpc.is_some().then(|| port.connections()),
                 gate: Arc::clone(&self.gate),
+                bodies: Some(bodies),
                 tls: self.public.tls.clone(),
                 links: None,
                 forwarded: None,
@@ -136,7 +138,7 @@ impl App {
     }
 
     /// The public port: sessions, and the gateway for everything else.
-    fn front_door(&self, pubsub: PubSubService) -> FrontDoor {
+    fn front_door(&self, pubsub: PubSubService, bodies: UnfinishedBodies) -> FrontDoor {
         let router = realtime_gateway::router(GatewayState {
             pubsub: Arc::new(pubsub),
             nodes: Nodes::Local,
@@ -144,6 +146,7 @@ impl App {
             settings: Arc::new(self.control.settings_service()),
             snapshots: self.node.in_force.clone(),
             gate: Arc::clone(&self.gate),
+            bodies,
         });
         let (shards, gate) = (Arc::clone(&self.node.shards), Arc::clone(&self.gate));
         let (in_force, draining) = (self.node.in_force.clone(), self.node.draining.clone());
