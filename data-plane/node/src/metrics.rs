@@ -44,6 +44,8 @@ pub struct Gauges {
     pub sessions: Option<u64>,
     /// Connections that speak HTTP.
     pub http_connections: Option<u64>,
+    /// Memory of request bodies that have begun to arrive at the HTTP API.
+    pub unfinished_body_bytes: Option<u64>,
     /// Revision of the configuration in force; 0: none.
     pub revision: Option<u64>,
     /// Takes no new sessions.
@@ -79,8 +81,7 @@ const TLS_EXPIRES: &str = "realtime_tls_certificate_expires_in_seconds";
 const TLS_RELOAD_FAILURES: &str = "realtime_tls_reload_failures_total";
 const VERIFIER_FULL: &str = "realtime_verifier_queue_full_total";
 const VERIFIER_QUEUE: &str = "realtime_verifier_queue";
-/// What the HTTP API's unfinished request bodies hold, which is not the node's to count.
-pub const UNFINISHED_BODIES: &str = "realtime_unfinished_body_bytes";
+const UNFINISHED_BODIES: &str = "realtime_unfinished_body_bytes";
 pub(crate) const INBOX_PUBLISHES: &str = "realtime_inbox_publishes";
 
 const fn counter(name: &'static str, help: &'static str) -> Metric {
@@ -174,6 +175,7 @@ pub fn render(gauges: &Gauges, counters: &[(&'static str, u64)]) -> String {
             }
             SESSIONS => gauges.sessions,
             HTTP_CONNECTIONS => gauges.http_connections,
+            UNFINISHED_BODIES => gauges.unfinished_body_bytes,
             REVISION => gauges.revision,
             DRAINING => gauges.draining.map(u64::from),
             TLS_EXPIRES => gauges.tls.map(|tls| tls.expires_in),
@@ -223,6 +225,7 @@ mod tests {
         let gauges = Gauges {
             sessions: Some(3),
             http_connections: Some(2),
+            unfinished_body_bytes: Some(5),
             revision: Some(17),
             draining: Some(true),
             tls: None,

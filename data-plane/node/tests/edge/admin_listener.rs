@@ -67,6 +67,7 @@ async fn every_counter_is_in_the_table_and_the_table_has_no_other() {
     let gauges = Gauges {
         sessions: Some(0),
         http_connections: Some(0),
+        unfinished_body_bytes: Some(0),
         revision: Some(0),
         draining: Some(false),
         tls,

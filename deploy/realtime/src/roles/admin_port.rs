@@ -55,6 +55,7 @@ fn text(view: &View) -> String {
     let gauges = Gauges {
         sessions: view.cluster.as_ref().map(|cluster| cluster.shards().open_sessions()),
         http_connections: Some(view.http.open() as u64),
+        unfinished_body_bytes: view.bodies.as_ref().map(UnfinishedBodies::bytes),
         revision: Some(view.in_force.borrow().as_ref().map_or(0, |snapshot| snapshot.revision)),
         draining: Some(*view.draining.borrow()),
         tls: view.tls.as_ref().map(PublicTls::gauges),
@@ -62,7 +63,6 @@ fn text(view: &View) -> String {
     let mut counters = view.cluster.as_ref().map(|cluster| cluster.shards().counters()).unwrap_or_default();
     counters.extend(metrics::gate_counters(&view.gate.stats()));
     counters.extend(view.http.counters());
-    counters.extend(view.bodies.iter().map(|bodies| (metrics::UNFINISHED_BODIES, bodies.bytes())));
     counters.extend(view.grpc.iter().flat_map(GrpcConnections::counters));
     let mesh = view.cluster.as_ref().map(|cluster| metrics::render_mesh(&cluster.figures()));
     let discovery = metrics::render_discovery(&view.discovery.borrow());
