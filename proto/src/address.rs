@@ -1,7 +1,9 @@
-//! Source address lists (docs/contract.md 5), the walk past trusted proxies, and the PROXY protocol's header.
+//! Source address lists (docs/contract.md 5), the walk past trusted proxies, the PROXY protocol's header, and which
+//! addresses are the public internet's.
 
 mod forwarded;
 mod proxy_header;
+mod public;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,6 +13,7 @@ use crate::field::FieldErrors;
 
 pub use forwarded::client_address;
 pub use proxy_header::{BadProxyHeader, ProxyHeader};
+pub use public::is_public;
 
 /// Entries of one list. Each is looked at for every new connection.
 pub const MAX_ADDRESSES: usize = 1000;

@@ -67,14 +67,62 @@ pub fn inbound_message(
 
 /// A presence event on `secure/inbound`.
 pub fn presence(out: &mut Vec<u8>, sender: Sender<'_>, permissions: &Texts, connected: bool) {
-    let payload: &[u8] = if connected {
-        br#","subProtocol":1,"payload":{"code":0,"status":"connected"}}}"#
-    } else {
-        br#","subProtocol":1,"payload":{"code":-1,"status":"disconnected"}}}"#
-    };
     open(out, topic::INBOUND, "presence");
     client(out, sender, Some(permissions));
-    out.extend_from_slice(payload);
+    out.extend_from_slice(presence_payload(connected));
+    out.extend_from_slice(b"}}");
+}
+
+/// A client's message as SNS and SQS get it (docs/contract.md 3): what `secure/inbound` has as `data`, and the
+/// `messageType` where the client set one.
+#[must_use]
+pub fn forwarded_message(
+    message_type: Option<&str>,
+    sender: Sender<'_>,
+    permissions: &Texts,
+    payload_json: &str,
+    id: &str,
+) -> String {
+    let mut out = Vec::with_capacity(payload_json.len() + 256);
+    client(&mut out, sender, Some(permissions));
+    out.extend_from_slice(br#","payload":"#);
+    out.extend_from_slice(payload_json.as_bytes());
+    out.extend_from_slice(br#","id":"#);
+    string(&mut out, id);
+    if let Some(message_type) = message_type {
+        out.extend_from_slice(br#","messageType":"#);
+        string(&mut out, message_type);
+    }
+    out.push(b'}');
+    storable(out)
+}
+
+/// A presence event as SNS and SQS get it.
+#[must_use]
+pub fn forwarded_presence(sender: Sender<'_>, permissions: &Texts, connected: bool) -> String {
+    let mut out = Vec::with_capacity(256);
+    client(&mut out, sender, Some(permissions));
+    out.extend_from_slice(presence_payload(connected));
+    out.extend_from_slice(br#","messageType":"presence"}"#);
+    storable(out)
+}
+
+/// Text as AWS stores it: that of XML, which has no U+FFFE and U+FFFF. In JSON they stand in strings only, where their
+/// escapes mean the same.
+fn storable(json: Vec<u8>) -> String {
+    let text = String::from_utf8(json).expect("whole texts were written");
+    if text.contains(['\u{fffe}', '\u{ffff}']) {
+        return text.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff");
+    }
+    text
+}
+
+fn presence_payload(connected: bool) -> &'static [u8] {
+    if connected {
+        br#","subProtocol":1,"payload":{"code":0,"status":"connected"}"#
+    } else {
+        br#","subProtocol":1,"payload":{"code":-1,"status":"disconnected"}"#
+    }
 }
 
 /// An ack on `priv/acks`.
@@ -234,6 +282,41 @@ mod tests {
             text(|out| presence(out, SENDER, &vec!["p"].into(), false)),
             r#"{"topic":"secure/inbound","messageType":"presence","data":{"client":{"connectionId":"0a1b2c3d4e5f60718293a4b5c6d7e8f9","subject":"alice","permissions":["p"]},"subProtocol":1,"payload":{"code":-1,"status":"disconnected"}}}"#
         );
+    }
+
+    #[test]
+    fn a_forwarded_message_is_the_data_and_the_type_that_the_client_set() {
+        let permissions = vec!["p:1", "p:\"2"].into();
+        assert_eq!(
+            forwarded_message(None, SENDER, &permissions, r#"{"a":[1.0,"x"]}"#, "m1"),
+            r#"{"client":{"connectionId":"0a1b2c3d4e5f60718293a4b5c6d7e8f9","subject":"alice","permissions":["p:1","p:\"2"]},"payload":{"a":[1.0,"x"]},"id":"m1"}"#
+        );
+        assert_eq!(
+            forwarded_message(Some("order"), SENDER, &Texts::default(), r#""""#, "m\n1"),
+            r#"{"client":{"connectionId":"0a1b2c3d4e5f60718293a4b5c6d7e8f9","subject":"alice","permissions":[]},"payload":"","id":"m\n1","messageType":"order"}"#
+        );
+    }
+
+    #[test]
+    fn a_forwarded_presence_event_says_what_it_is() {
+        assert_eq!(
+            forwarded_presence(SENDER, &vec!["p"].into(), true),
+            r#"{"client":{"connectionId":"0a1b2c3d4e5f60718293a4b5c6d7e8f9","subject":"alice","permissions":["p"]},"subProtocol":1,"payload":{"code":0,"status":"connected"},"messageType":"presence"}"#
+        );
+        assert_eq!(
+            forwarded_presence(SENDER, &Texts::default(), false),
+            r#"{"client":{"connectionId":"0a1b2c3d4e5f60718293a4b5c6d7e8f9","subject":"alice","permissions":[]},"subProtocol":1,"payload":{"code":-1,"status":"disconnected"},"messageType":"presence"}"#
+        );
+    }
+
+    #[test]
+    fn characters_that_aws_does_not_store_are_escaped() {
+        let payload = "\"a\u{fffe}b\u{ffff}\u{fffd}\"";
+        let body = forwarded_message(None, SENDER, &Texts::default(), payload, "m\u{ffff}");
+        assert!(!body.contains(['\u{fffe}', '\u{ffff}']) && body.contains('\u{fffd}'), "{body}");
+        let read: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(read["payload"], json!("a\u{fffe}b\u{ffff}\u{fffd}"));
+        assert_eq!(read["id"], json!("m\u{ffff}"));
     }
 
     #[test]

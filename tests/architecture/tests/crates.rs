@@ -7,15 +7,23 @@ use serde_json::Value;
 
 /// Every crate of the product, and the crates of the product that it may depend on, in any role.
 /// Tests and the binary may depend on all of them and are not listed.
-const MAY_DEPEND_ON: [(&str, &[&str]); 9] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
     ("realtime-proto", &[]),
     ("realtime-session", &["realtime-proto"]),
     ("realtime-auth", &["realtime-proto"]),
     ("realtime-discovery", &["realtime-proto", "realtime-auth"]),
     ("realtime-mesh", &["realtime-proto"]),
+    ("realtime-forwarders", &["realtime-proto"]),
     (
         "realtime-data-plane",
-        &["realtime-proto", "realtime-session", "realtime-auth", "realtime-discovery", "realtime-mesh"],
+        &[
+            "realtime-proto",
+            "realtime-session",
+            "realtime-auth",
+            "realtime-discovery",
+            "realtime-mesh",
+            "realtime-forwarders",
+        ],
     ),
     ("realtime-control-plane", &["realtime-proto", "realtime-auth"]),
     ("realtime-gateway", &["realtime-proto", "realtime-auth", "realtime-discovery"]),

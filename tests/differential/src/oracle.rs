@@ -7,17 +7,15 @@
 use std::env;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use realtime_testkit::python::python as python_path;
 use serde_json::{Value, json};
-
-/// Names the Python that has the packages of `tests/clients/requirements.txt`; `tests/run` sets it.
-pub const PYTHON_VARIABLE: &str = "REALTIME_TEST_PYTHON";
 
 /// Longest wait for an answer. The longest take 2 s; a machine may be busy, but a hang must be seen as one.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -135,14 +133,4 @@ fn start(name: &'static str, program: &Path, script: &str) -> Result<Oracle, Str
         let _ = line.process.wait();
     })?;
     Ok(Oracle { name, line: Mutex::new(line), versions })
-}
-
-/// Where `tests/run` puts the virtual environment, unless the variable names another Python.
-fn python_path() -> PathBuf {
-    if let Some(path) = env::var_os(PYTHON_VARIABLE) {
-        return path.into();
-    }
-    // This program is TARGET/PROFILE/deps/NAME.
-    let target = env::current_exe().ok().and_then(|exe| exe.ancestors().nth(3).map(Path::to_owned));
-    target.unwrap_or_default().join("test-venv/bin/python")
 }

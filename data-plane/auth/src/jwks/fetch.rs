@@ -18,14 +18,13 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use realtime_proto::address::is_public;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-
-use super::address::is_public;
 
 /// For everything: sessions wait for it, and an identity provider answers within a second.
 pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);

@@ -4,7 +4,6 @@
 //! A set is fetched with the first token that needs it, never when a configuration is compiled. It has one task
 //! from then on, until the last application that names its URL is gone. Never here: tokens, claims.
 
-mod address;
 mod document;
 mod fetch;
 mod missing;

@@ -1,5 +1,6 @@
-//! Which addresses key sets may come from: those of the public internet. Everything else is the server's own
-//! neighbourhood, and whoever may configure an application must not be able to look around there.
+//! Which addresses a server connects to because an application's configuration names them (key sets, forwarders'
+//! endpoints): those of the public internet. Everything else is the server's own neighbourhood, and whoever may
+//! configure an application must not be able to look around there.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -51,7 +52,8 @@ const NAT64: Ipv6Net = v6(0x64, 0xff9b, 0, 96);
 
 /// Whether the address is one of the public internet. An IPv6 address that stands for an IPv4 one is judged by
 /// that.
-pub(super) fn is_public(address: IpAddr) -> bool {
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => match embedded_v4(address) {

@@ -1,0 +1,38 @@
+//! Inbound messages and presence to the SNS topics and SQS queues of applications (docs/contract.md 3).
+//!
+//! [`Forwarders`] has a queue for each application and target, and a task that empties it. What was forwarded is
+//! answered once: with success only after AWS has accepted it, otherwise with the reason, at most 30 s later.
+//!
+//! Invariants:
+//! - Nothing is answered with success that AWS has not confirmed by its id; something may be sent twice.
+//! - A FIFO target has at most one message of a connection in flight, so that none is overtaken over retries.
+//! - Every queue is bounded; who is too much is refused at once. A target that fails holds up nobody else's.
+//! - No secret is in any error, log line or status.
+//!
+//! A node calls [`Forwarders::configure`] before its shards judge by a configuration and [`Forwarders::remove`] after
+//! the application's sessions are closed; [`Forwarders::forward`] for each message and presence event, with the body of
+//! `realtime_session::encode`; [`Forwarders::drain`] when it stops, before the last sessions are closed.
+//!
+//! Layers: `queue` and `health` decide and have no clock and no I/O; `target` is the task around them; `aws` speaks to
+//! AWS. Never here: the bodies (`realtime-session` writes them), sessions, `secure/inbound`, acks.
+
+mod aws;
+mod backoff;
+mod failure;
+mod forwarders;
+mod health;
+mod limits;
+mod message;
+mod queue;
+mod sender;
+mod stats;
+mod target;
+#[cfg(test)]
+mod tests;
+
+pub use aws::AmbientCredentials;
+pub use failure::{Class, Failure};
+pub use forwarders::{Forwarders, Options};
+pub use limits::Limits;
+pub use message::{Message, TargetKind};
+pub use stats::{KindStats, LATENCY_BOUNDS, LastError, Stats, TargetState, TargetStatus};
