@@ -57,10 +57,11 @@ impl Health {
         }
     }
 
-    /// A call of a round failed.
-    pub(crate) fn failed(&mut self, round: u64, failure: &Failure, now: Instant) {
+    /// A call of a round failed. Returns whether that counts: not where the target has failed, has worked or has been
+    /// configured anew since the call began.
+    pub(crate) fn failed(&mut self, round: u64, failure: &Failure, now: Instant) -> bool {
         if round != self.round {
-            return;
+            return false;
         }
         self.round += 1;
         let failures = self.failing.as_ref().map_or(0, |failing| failing.failures).saturating_add(1);
@@ -72,11 +73,13 @@ impl Health {
         let since = self.failing.as_ref().map_or(now, |failing| failing.since);
         let (retry_at, last) = (now + pause, failure.clone());
         self.failing = Some(Failing { since, failures, retry_at, probing: false, last });
+        true
     }
 
-    /// The configuration has changed: what was wrong may be mended.
+    /// The configuration has changed: what was wrong may be mended, and calls under way say nothing any more.
     pub(crate) fn forget(&mut self) {
-        self.succeeded();
+        self.failing = None;
+        self.round += 1;
     }
 
     /// A wait for one message's own retry.

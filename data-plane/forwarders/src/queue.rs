@@ -204,14 +204,11 @@ impl Queue {
                 self.put_back(batch.places, &failure);
             }
             Scope::Lasting => {
-                self.health.failed(batch.round, &failure, now);
-                for place in batch.places {
-                    self.settle(place, Err(failure.clone()), now);
-                }
-                // Of a call from before a change of the configuration, it says nothing about the others.
-                if self.health.is_failing() {
+                if self.health.failed(batch.round, &failure, now) {
                     self.give_up(&failure);
                 }
+                // Those of another round have another attempt.
+                self.put_back(batch.places, &failure);
             }
         }
     }

@@ -55,6 +55,24 @@ async fn a_changed_forwarder_keeps_its_queue_and_gets_new_clients() {
     assert_eq!(fake.accepted(&queue_url("right")), ["1"]);
 }
 
+/// The calls under way still sign with the old credentials.
+#[tokio::test(start_paused = true)]
+async fn corrected_credentials_save_what_is_in_flight() {
+    let fake = Fake::new(|call| match call.target.ends_with("wrong") {
+        true => Answer::Fail(Class::Credentials),
+        false => Answer::Accept,
+    });
+    let (forwarders, wrong) = (start(&fake, Limits::default()), app("a", "wrong"));
+    forwarders.configure(&wrong);
+    let all: Vec<_> = (0..25).map(|n| forwarders.forward(&wrong, message(1, n))).collect();
+    tokio::task::yield_now().await;
+    assert_eq!(fake.calls().len(), 2, "under way");
+    forwarders.configure(&AppConfig { period: wrong.period.clone(), ..app("a", "right") });
+    for answer in all {
+        assert_eq!(answer.await, Ok(()));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn another_application_of_the_same_id_gets_nothing_of_the_old_one() {
     let fake = Fake::new(|call| if call.target.ends_with("old") { Answer::Hang } else { Answer::Accept });
