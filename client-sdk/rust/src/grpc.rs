@@ -93,10 +93,14 @@ impl Channel {
             }
             _ => return Err(malformed()),
         };
-        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT.min(timeout)).timeout(timeout);
-        let channel = endpoint.connect().await.map_err(|e| {
-            ApiError::new(ErrorCode::Unavailable, format!("cannot reach {server}: {}", innermost(&e)))
-        })?;
+        let unreachable =
+            |why: &str| ApiError::new(ErrorCode::Unavailable, format!("cannot reach {server}: {why}"));
+        // The endpoint's own limit leaves out the TLS handshake.
+        let endpoint = endpoint.timeout(timeout);
+        let channel = match tokio::time::timeout(CONNECT_TIMEOUT.min(timeout), endpoint.connect()).await {
+            Ok(connected) => connected.map_err(|e| unreachable(&innermost(&e)))?,
+            Err(_) => return Err(unreachable(NO_ANSWER)),
+        };
         Self::over(channel, token)
     }
 

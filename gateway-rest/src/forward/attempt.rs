@@ -71,6 +71,8 @@ where
             Fate::Answered => return Err(status),
             Fate::Unknown if effect == Effect::Reads => target.unreachable(),
             Fate::Unknown => {
+                // For the calls after this one.
+                target.unreachable();
                 counters.unknown.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(error = told(&status), "a call to {what} was sent and has no answer");
                 let detail =

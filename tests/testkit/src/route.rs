@@ -36,6 +36,11 @@ pub(crate) fn set(address: &str, route: Route) {
     ROUTES.lock().unwrap_or_else(PoisonError::into_inner).insert(address.to_owned(), route);
 }
 
+/// Nobody is at `address` any more; whoever takes it next is plain, unless it says otherwise.
+pub(crate) fn forget(address: &str) {
+    ROUTES.lock().unwrap_or_else(PoisonError::into_inner).remove(address);
+}
+
 /// Connects to `address` (`host:port`) in the way that its server expects.
 ///
 /// # Errors

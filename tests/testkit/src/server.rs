@@ -461,6 +461,10 @@ fn spawn(prefix: &[String], args: &[OsString], env: &[(OsString, OsString)], hom
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // While the port is still its own.
+        if let Some(address) = self.addresses["listen"].as_str() {
+            route::forget(address);
+        }
         // Either fails only when the process has ended already, which is all that is wanted.
         let _ = self.child.kill();
         let _ = self.child.wait();

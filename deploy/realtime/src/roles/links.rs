@@ -3,8 +3,8 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use http::Uri;
 use http::uri::Authority;
@@ -15,6 +15,7 @@ use realtime_data_plane::peers::Connect;
 use realtime_discovery::Replicas;
 use realtime_gateway::forward::Dial;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 use tonic::transport::{Channel, Endpoint, Server};
@@ -28,6 +29,8 @@ use crate::config::{Noted, Resolver};
 /// A connection within a data centre takes milliseconds; a host that is down answers nothing at all, and somebody
 /// waits for the next one.
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// A host that did not answer is asked again after this; meanwhile nobody waits for it.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Between control plane and nodes: a silent side is given up within 1.5 s, so that a node has another replica within
 /// two, and a dead node's lease begins to run out.
 const DISCOVERY_PING: Duration = Duration::from_millis(500);
@@ -195,16 +198,48 @@ impl Links {
     }
 
     fn lazy(&self, endpoint: Endpoint) -> Channel {
-        let tls = self.tls.clone();
-        endpoint.connect_with_connector_lazy(service_fn(move |uri| open(uri, tls.clone())))
+        let (tls, silent) = (self.tls.clone(), Arc::new(Silence::default()));
+        let connector = service_fn(move |uri| {
+            let (tls, silent) = (tls.clone(), Arc::clone(&silent));
+            async move { silent.or_connect(open(uri, tls)).await }
+        });
+        endpoint.connect_with_connector_lazy(connector)
     }
 }
 
-/// One connection.
-async fn open(
-    uri: Uri,
-    tls: Option<ClusterTls>,
-) -> io::Result<TokioIo<Either<TcpStream, TlsStream<TcpStream>>>> {
+/// Whether an address has just answered nothing at all. The calls that wait for one channel ask for a connection one
+/// after the other: only the first of them waits for a host that is down.
+#[derive(Debug, Default)]
+struct Silence(Mutex<Option<Instant>>);
+
+impl Silence {
+    async fn or_connect<T>(&self, connecting: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let until = *self.until();
+        if until.is_some_and(|until| Instant::now() < until) {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it did not answer a moment ago"));
+        }
+        let connected = connecting.await;
+        let silent = connected.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
+        *self.until() = silent.then(|| Instant::now() + ASK_AGAIN_AFTER);
+        connected
+    }
+
+    fn until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection, plain or not.
+type Opened = TokioIo<Either<TcpStream, TlsStream<TcpStream>>>;
+
+/// One connection, in time. Not by the endpoint's own limit: its error does not say that nothing was sent.
+async fn open(uri: Uri, tls: Option<ClusterTls>) -> io::Result<Opened> {
+    timeout(CONNECT_WITHIN, connect(uri, tls))
+        .await
+        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in time")))
+}
+
+async fn connect(uri: Uri, tls: Option<ClusterTls>) -> io::Result<Opened> {
     let authority = uri.authority().ok_or_else(|| io::Error::other("no address"))?;
     let host = authority.host();
     let port = authority.port_u16().ok_or_else(|| io::Error::other("no port"))?;
@@ -219,7 +254,7 @@ async fn open(
 /// By `host:port`. Whether TLS is spoken is the connector's affair, so that the scheme is always the plain one.
 fn endpoint(authority: &str) -> Result<Endpoint, String> {
     let endpoint = Endpoint::from_shared(format!("http://{authority}")).map_err(|e| with_causes(&e))?;
-    Ok(endpoint.connect_timeout(CONNECT_WITHIN).keep_alive_while_idle(true))
+    Ok(endpoint.keep_alive_while_idle(true))
 }
 
 fn discovery_pace(endpoint: Endpoint) -> Endpoint {
@@ -329,5 +364,17 @@ mod tests {
         for bad in ["", "h:1", "http://h", "ftp://h:1", "http://u@h:1", "http://h:1/x"] {
             assert!(replica_url(bad).is_err(), "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn only_the_first_call_waits_for_a_host_that_answers_nothing() {
+        let silent = Silence::default();
+        let error = |kind: io::ErrorKind| async move { io::Result::<()>::Err(kind.into()) };
+        for kind in [io::ErrorKind::ConnectionRefused, io::ErrorKind::TimedOut] {
+            assert_eq!(silent.or_connect(error(kind)).await.unwrap_err().kind(), kind);
+        }
+        let asked = silent.or_connect(async { panic!("nobody asks so soon") });
+        let asked: io::Result<()> = asked.await;
+        assert_eq!(asked.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

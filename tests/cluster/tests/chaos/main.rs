@@ -2,6 +2,7 @@
 //! configurations in the store.
 
 mod configuration;
+mod frozen;
 mod kills;
 mod membership;
 mod rolling;
