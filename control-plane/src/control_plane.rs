@@ -93,6 +93,21 @@ pub enum ControlPlaneError {
     Store(#[from] StoreError),
 }
 
+/// Tells whether a control plane can serve.
+#[derive(Debug, Clone)]
+pub struct Health(Arc<dyn Store>);
+
+impl Health {
+    /// Why only another start of the process helps; `None`: nothing of the kind. A store that does not answer is not:
+    /// what is held is served meanwhile.
+    #[must_use]
+    pub fn trouble(&self) -> Option<&'static str> {
+        self.0
+            .is_replaced()
+            .then_some("another store has taken the place of this one's; restart the control plane")
+    }
+}
+
 /// A running control plane. Dropping it ends its tasks; [`Self::shutdown`] also waits for them.
 #[derive(Debug)]
 pub struct ControlPlane {
@@ -188,6 +203,12 @@ impl ControlPlane {
         let guard = stop.clone().drop_guard();
         let shared = Shared { store, model, membership, registry, usage, gate, interest_key, stop, tasks };
         Ok(Self { shared, _stop: guard })
+    }
+
+    /// For probes.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health(Arc::clone(&self.shared.store))
     }
 
     /// `realtime.admin.v1.Apps`.

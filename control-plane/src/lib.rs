@@ -20,7 +20,7 @@ mod usage;
 
 pub use admin::{AppsService, NodesService, SettingsService};
 pub use control_plane::{
-    COMPACT_EVERY, ControlPlane, ControlPlaneConfig, ControlPlaneError, MEMBER_TTL, ReplicaConfig,
+    COMPACT_EVERY, ControlPlane, ControlPlaneConfig, ControlPlaneError, Health, MEMBER_TTL, ReplicaConfig,
 };
 pub use discovery::DiscoveryService;
 pub use replicas::{Dial, Peering, ReplicaService};

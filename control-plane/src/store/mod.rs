@@ -73,6 +73,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Whether another store was found in its place: every call is refused then, until the process is started again.
+    fn is_replaced(&self) -> bool {
+        false
+    }
+
     /// Ends watches, refuses further calls, and returns once everything the backend holds is released.
     async fn close(&self);
 }

@@ -82,7 +82,7 @@ impl EtcdStore {
     }
 
     async fn bounded<T>(&self, call: impl Future<Output = Result<T, CallError>>) -> Result<T, StoreError> {
-        if self.foreign.load(Ordering::Relaxed) {
+        if self.is_replaced() {
             return Err(self.foreign_store());
         }
         tokio::select! {
@@ -197,6 +197,10 @@ impl Store for EtcdStore {
             Ok(_) | Err(StoreError::Compacted { .. }) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    fn is_replaced(&self) -> bool {
+        self.foreign.load(Ordering::Relaxed)
     }
 
     async fn close(&self) {

@@ -96,3 +96,19 @@ async fn a_control_plane_waits_for_etcd_and_says_that_it_is_not_ready() {
     cluster.control_planes[0].ready().await;
     assert_eq!(ready().await, Some((200, "ready".into())));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_whose_store_was_replaced_is_not_ready() {
+    let mut cluster = Cluster::builder().control_planes(1).nodes(0).gateways(0).start().await;
+    let admin = cluster.control_planes[0].admin_listen().to_owned();
+    let ready = async || {
+        let answer = Request::new(&admin, "GET", "/readyz").send().await;
+        (answer.status, answer.text().trim().to_owned())
+    };
+    assert_eq!(ready().await, (200, "ready".into()));
+    // The key of the store's id. Watches that begin anew see it.
+    cluster.etcd.put("/realtime", b"another store").await;
+    cluster.etcd.restart().await;
+    let reason = "not ready: another store has taken the place of this one's; restart the control plane";
+    eventually_equal("the replaced store", (503, reason.to_owned()), &ready).await;
+}

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use realtime_auth::Gate;
-use realtime_control_plane::{ControlPlane, ControlPlaneConfig as EmbeddedConfig, ReplicaConfig};
+use realtime_control_plane::{ControlPlane, ControlPlaneConfig as EmbeddedConfig, Health, ReplicaConfig};
 use realtime_data_plane::grpc_port::GrpcConnections;
 use realtime_data_plane::metrics::{self, Gauges};
 use realtime_data_plane::{AdminListener, GrpcPort};
@@ -31,7 +31,7 @@ pub(in crate::roles) struct App {
     listeners: Listeners,
     port: GrpcPort<ClusterPort>,
     /// Set once it serves.
-    serving: Arc<OnceLock<()>>,
+    serving: Arc<OnceLock<Health>>,
     process: Process,
 }
 
@@ -62,7 +62,7 @@ impl Role for App {
         let Self { control, mut listeners, port, serving, mut process } = self;
         serve(&control, &mut listeners, port, &mut process);
         // It is set here alone.
-        let _ = serving.set(());
+        let _ = serving.set(control.health());
         let announced = process.announce(&listeners.addresses);
         let ended = match announced {
             Ok(()) => until_stopped(&mut signals, process.broken()).await,
@@ -116,12 +116,15 @@ async fn stop(control: ControlPlane, process: Process) {
 }
 
 fn admin_listener(
-    serving: Arc<OnceLock<()>>,
+    serving: Arc<OnceLock<Health>>,
     grpc: GrpcConnections,
     gate: Arc<Gate>,
     links: Links,
 ) -> AdminListener {
-    let ready = move || serving.get().copied().ok_or("waiting for the store");
+    let ready = move || match serving.get() {
+        None => Err("waiting for the store"),
+        Some(health) => health.trouble().map_or(Ok(()), Err),
+    };
     let text = move || {
         let mut counters = metrics::gate_counters(&gate.stats()).to_vec();
         counters.extend(grpc.counters());
