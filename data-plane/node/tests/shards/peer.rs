@@ -124,7 +124,8 @@ async fn a_welcome_waits_for_every_peer_but_a_quarter_of_a_second_at_most() {
     let mut peer = Peer::of(&mesh).await;
     let since = Instant::now();
     let mut client = node.client("s");
-    assert!(since.elapsed() >= Duration::from_millis(250), "{:?}", since.elapsed());
+    // A shard's clock counts whole milliseconds, so that its quarter of a second may begin up to one earlier.
+    assert!(since.elapsed() >= Duration::from_millis(249), "{:?}", since.elapsed());
     node.eventually("the count", |node| node.counter(UNCONFIRMED) == 1);
     let mut told = 0;
     let mut number = 0;
