@@ -93,8 +93,10 @@ impl Class {
         }
     }
 
-    /// The sentence for people, without a full stop.
-    const fn words(self) -> &'static str {
+    /// The sentence for people, without a full stop. Unlike a failure's whole text it has nothing of AWS's own, which
+    /// may name accounts and roles.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
         match self {
             Self::Throttled => "AWS asks to slow down",
             Self::Credentials => "AWS does not accept the credentials",

@@ -116,11 +116,16 @@ impl Forwarders {
         }
     }
 
-    /// Ends the targets of an application that is gone: they take nothing more, and have
-    /// [`Limits::retire_time`] for what they hold.
-    pub fn remove(&self, app: &AppId) {
-        let Some(app) = self.apps.write().remove(app) else { return };
-        for target in app.targets.iter().flatten() {
+    /// Ends the targets of an application that is gone, or disabled: they take nothing more, and have
+    /// [`Limits::retire_time`] for what they hold. Nothing happens where the application has been enabled again since,
+    /// in another period.
+    pub fn remove(&self, config: &AppConfig) {
+        let mut apps = self.apps.write();
+        if apps.get(&config.app_id).is_none_or(|app| app.period != config.period) {
+            return;
+        }
+        let gone = apps.remove(&config.app_id);
+        for target in gone.iter().flat_map(|app| app.targets.iter().flatten()) {
             self.retire(target);
         }
     }
@@ -150,6 +155,17 @@ impl Forwarders {
             Some(answer)
         });
         async move { tokio::try_join!(answered(sns), answered(sqs)).map(|_| ()) }
+    }
+
+    /// The same; `then` is called with the answer, in a task of the forwarders' own.
+    pub fn forward_then(
+        &self,
+        config: &AppConfig,
+        message: Message,
+        then: impl FnOnce(Result<(), Failure>) + Send + 'static,
+    ) {
+        let answer = self.forward(config, message);
+        self.tasks.spawn_on(async move { then(answer.await) }, &self.runtime);
     }
 
     /// Takes nothing more, sends what is there, and returns when everything is answered: at the latest at `deadline`,

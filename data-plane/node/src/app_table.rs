@@ -42,6 +42,11 @@ impl AppTable {
         self.by_slot.get(slot)
     }
 
+    /// What the table was made of.
+    pub(crate) fn source(&self) -> &SharedMap<AppId, Arc<App>> {
+        &self.source
+    }
+
     /// The table for a snapshot: what did not change keeps its value, what was enabled again gets a new slot.
     pub(crate) fn next(&self, snapshot: &Snapshot, ledger: &UsageLedger) -> Self {
         let (old, new) = (&self.settings, &snapshot.settings);

@@ -7,6 +7,7 @@ mod operation;
 mod places;
 mod runtime;
 mod shard;
+mod targets;
 
 pub mod admin_listener;
 pub mod front_door;

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use hashbrown::DefaultHashBuilder;
 use parking_lot::Mutex;
 use realtime_discovery::Snapshot;
+use realtime_forwarders::Forwarders;
 use realtime_proto::generated::peer as wire;
 use realtime_proto::{ApiError, AppId, CloseCode, ConnectionId, ErrorCode, NodePrefix, PatternSet, topic};
 use realtime_session::{Frame, encode, frame};
@@ -26,6 +27,7 @@ use crate::shard::Seat;
 use crate::shard::admin::smallest;
 use crate::shard::counters::Published;
 use crate::shard::inbox::{Adoption, Command, Delivery, Inbox, Query};
+use crate::targets;
 use crate::usage::UsageLedger;
 
 /// Seconds that a caller is told to wait when an inbox is full: it empties in far less.
@@ -40,6 +42,8 @@ pub struct ShardsConfig {
     pub threads: usize,
     /// Where the mesh of a node with peers takes what is for them.
     pub mesh: Option<MeshPort>,
+    /// Where clients' messages go besides `secure/inbound`; without them, such messages get `forward_failed`.
+    pub forwarders: Option<Arc<Forwarders>>,
 }
 
 /// What the shards share with their handle.
@@ -53,6 +57,7 @@ pub(crate) struct NodeShared {
     ledger: Arc<UsageLedger>,
     /// Where what concerns other nodes goes; a node without peers has none.
     pub(crate) mesh: Option<Arc<MeshInbox>>,
+    pub(crate) forwarders: Option<Arc<Forwarders>>,
 }
 
 /// The running shards. Clone by `Arc`; dropping the last handle stops and joins the threads.
@@ -83,6 +88,7 @@ impl Shards {
             usage: Arc::default(),
             ledger: Arc::new(UsageLedger::new()),
             mesh: config.mesh.map(|port| port.0),
+            forwarders: config.forwarders,
         });
         let shards = Arc::new(Self {
             shared: shared.clone(),
@@ -104,10 +110,15 @@ impl Shards {
     /// Puts a configuration in force: changed apps in place, sessions of removed or disabled ones closed (4004).
     pub fn configure(&self, snapshot: &Snapshot) {
         let _one_at_a_time = self.configuring.lock();
-        let next = self.shared.table.load().next(snapshot, &self.shared.ledger);
-        self.shared.table.store(Arc::new(next));
+        let old = self.shared.table.load();
+        // Before any session is judged by the new configuration, its targets are there.
+        let forwarders = self.shared.forwarders.as_ref();
+        let retiring =
+            forwarders.and_then(|forwarders| targets::configure(forwarders, old.source(), &snapshot.apps));
+        self.shared.table.store(Arc::new(old.next(snapshot, &self.shared.ledger)));
+        let retiring = retiring.map(Arc::new);
         for inbox in &self.shared.inboxes {
-            inbox.push(Command::Configure);
+            inbox.push(Command::Configure(retiring.clone()));
         }
     }
 
@@ -115,6 +126,12 @@ impl Shards {
     #[must_use]
     pub fn usage_ledger(&self) -> Arc<UsageLedger> {
         Arc::clone(&self.shared.ledger)
+    }
+
+    /// The targets besides `secure/inbound`, where there are any.
+    #[must_use]
+    pub fn forwarders(&self) -> Option<&Arc<Forwarders>> {
+        self.shared.forwarders.as_ref()
     }
 
     /// The application in force, disabled ones too; lock-free.

@@ -18,7 +18,8 @@ pub(crate) use guide::{EXIT_STATUS, Guide, guide};
 pub(crate) use help::{documented, has_status};
 pub(crate) use read::{asks_for_json, parse};
 pub(crate) use servers::{
-    ClusterArgs, ControlPlaneArgs, DataPlaneArgs, EtcdArgs, GatewayArgs, PublicArgs, RoleCommand, ServeArgs,
+    ClusterArgs, ControlPlaneArgs, DataPlaneArgs, EtcdArgs, ForwardingArgs, GatewayArgs, PublicArgs,
+    RoleCommand, ServeArgs,
 };
 
 /// Self-hosted publish/subscribe over WebSocket

@@ -94,7 +94,7 @@ async fn what_is_removed_has_5_s_for_what_it_holds() {
     forwarders.configure(&app);
     forwarders.configure(&other);
     let sent = forwarders.forward(&app, message(1, 1));
-    forwarders.remove(&app.app_id);
+    forwarders.remove(&app);
     assert_eq!(sent.await, Ok(()));
     assert_eq!(class(forwarders.forward(&app, message(1, 3)).await), Some(Class::Stopped));
     assert!(forwarders.status(&app.app_id).is_empty());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use realtime_forwarders::Message;
 use realtime_mesh::Departed;
 use realtime_proto::topic;
 use realtime_session::Frame;
@@ -34,9 +35,17 @@ impl Driver {
 
     /// Tells every inbound target of the application what the session's own node would have told it.
     fn announce(&mut self, app: &Arc<AppRuntime>, Departed { id, session }: &Departed) {
-        if app.app.config.enable_web_socket_inbound_topic {
+        let (config, text) = (&app.app.config, id.to_string());
+        let sender = Sender { connection_id: &text, subject: &session.subject };
+        if config.has_other_inbound_targets()
+            && let Some(forwarders) = self.shards.forwarders()
+        {
+            let body = encode::forwarded_presence(sender, &session.permissions, false);
+            // Best effort: nobody waits for an answer.
+            drop(forwarders.forward(config, Message::presence(*id, false, body)));
+        }
+        if config.enable_web_socket_inbound_topic {
             let mut json = Vec::new();
-            let sender = Sender { connection_id: &id.to_string(), subject: &session.subject };
             encode::presence(&mut json, sender, &session.permissions, false);
             let (slot, topic) = (app.slot, topic::INBOUND.into());
             let delivery = Delivery { slot, topic, frame: Frame::text(&json) };

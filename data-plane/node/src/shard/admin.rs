@@ -26,12 +26,14 @@ impl Hub {
             }
             Command::Drain { over, done } => self.start_drain(over, done),
             Command::CancelDrain => self.cancel_drain(),
+            Command::Forwarded(answer) => self.forwarded(answer),
+            Command::Configure(retiring) => {
+                // It may have come after this turn's look at the table.
+                self.take_table();
+                drop(retiring);
+            }
             // The shard's loop takes these itself.
-            Command::Adopt(_)
-            | Command::Publish { .. }
-            | Command::Batch(_)
-            | Command::Configure
-            | Command::Stop => {}
+            Command::Adopt(_) | Command::Publish { .. } | Command::Batch(_) | Command::Stop => {}
         }
     }
 

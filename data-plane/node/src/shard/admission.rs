@@ -9,7 +9,8 @@ use realtime_proto::{CloseCode, topic};
 use realtime_session::{Codec, Session};
 
 use super::connection::{Connection, END, Ending, Phase, Wait};
-use super::hub::{Hub, Presence};
+use super::hub::Hub;
+use super::inbound::Presence;
 use super::output::Output;
 use super::poller::Interest;
 use super::slab::Token;

@@ -7,6 +7,7 @@ use realtime_session::{Codec, Deflater, Event, Frame, Input, encode, frame};
 
 use super::connection::{Connection, Ending, Phase};
 use super::counters::Cells;
+use super::inbound::Outstanding;
 use super::interest::Interest;
 use super::lifecycle::Drain;
 use super::output::Turn;
@@ -48,6 +49,7 @@ pub(super) struct Hub {
     pub(super) alive: Vec<u32>,
     pub(super) drain: Option<Drain>,
     pub(super) interest: Interest,
+    pub(super) outstanding: Outstanding,
     /// Publishes for the other shards, by shard.
     pub(super) outboxes: Vec<Vec<Delivery>>,
     pub(super) now_ms: u64,
@@ -78,6 +80,7 @@ impl Hub {
             alive: Vec::new(),
             drain: None,
             interest: Interest::default(),
+            outstanding: Outstanding::default(),
             outboxes,
             now_ms: 0,
             random: Random::new(),
@@ -218,62 +221,6 @@ impl Hub {
         self.ack(index, app, id);
     }
 
-    /// A client's message: to `secure/inbound`, the one target that this node serves so far. Applications that
-    /// enable another one get `forward_failed`: nothing may be acked that a target has not accepted.
-    fn inbound_message(&mut self, index: u32, app: &AppRuntime, message: Message<'_>) {
-        if !app.charge_message() {
-            let why = "the application's inbound messages of this month are used up";
-            return self.refuse(index, ErrorCode::QuotaExceeded, why, message.id, None);
-        }
-        let Some(connection) = self.connections.get(index) else { return };
-        let mut text = HexId::default();
-        let id = message.id.unwrap_or_else(|| text.fill(self.random.bytes()));
-        let config = &app.app.config;
-        if config.enable_web_socket_inbound_topic {
-            let mut connection_id = HexId::default();
-            let sender = connection.sender(&mut connection_id);
-            self.scratch.clear();
-            let message_type = message.message_type.unwrap_or(topic::BROADCAST);
-            let permissions = connection.identity.permissions.list();
-            encode::inbound_message(
-                &mut self.scratch,
-                message_type,
-                sender,
-                permissions,
-                message.payload,
-                id,
-            );
-            let frame = message.frame(&self.scratch);
-            self.publish_inbound(app.slot, &frame);
-        }
-        if config.has_other_inbound_targets() {
-            let why = "the application's Amazon or stream target is not served by this release";
-            self.refuse(index, ErrorCode::ForwardFailed, why, Some(id), None);
-        } else {
-            self.ack(index, app, id);
-        }
-    }
-
-    /// Emits a presence event where the application wants them.
-    pub(super) fn presence(&mut self, index: u32, app: &AppRuntime, status: Presence) {
-        if !app.app.config.enable_web_socket_inbound_topic {
-            return;
-        }
-        let Some(connection) = self.connections.get(index) else { return };
-        let mut connection_id = HexId::default();
-        let sender = connection.sender(&mut connection_id);
-        self.scratch.clear();
-        let permissions = connection.identity.permissions.list();
-        encode::presence(&mut self.scratch, sender, permissions, status == Presence::Connected);
-        let frame = Frame::text(&self.scratch);
-        self.publish_inbound(app.slot, &frame);
-    }
-
-    fn publish_inbound(&mut self, slot: u32, frame: &Frame) {
-        self.fan_out(slot, topic::INBOUND, frame);
-        self.relay(slot, topic::INBOUND, frame);
-    }
-
     fn subscribe(&mut self, index: u32, app: &Arc<AppRuntime>, name: &str) {
         let Some(connection) = self.connections.get(index) else { return };
         let found = self.topics.find(app.slot, name);
@@ -364,21 +311,15 @@ impl Hub {
 
 /// A client's publish or message, its topic apart.
 #[derive(Clone, Copy)]
-struct Message<'a> {
-    payload: &'a str,
-    id: Option<&'a str>,
-    message_type: Option<&'a str>,
-    compress: bool,
+pub(super) struct Message<'a> {
+    pub(super) payload: &'a str,
+    pub(super) id: Option<&'a str>,
+    pub(super) message_type: Option<&'a str>,
+    pub(super) compress: bool,
 }
 
 impl Message<'_> {
-    fn frame(&self, json: &[u8]) -> Frame {
+    pub(super) fn frame(&self, json: &[u8]) -> Frame {
         if self.compress { Frame::compressible(json) } else { Frame::text(json) }
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Presence {
-    Connected,
-    Disconnected,
 }

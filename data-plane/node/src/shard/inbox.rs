@@ -11,9 +11,11 @@ use realtime_proto::{AppId, ConnectionId, PatternSet};
 use realtime_session::Frame;
 use tokio::sync::oneshot;
 
+use super::inbound::Answer;
 use super::poller::Waker;
 use crate::operation::{Arrival, ConnectionInfo, Receipt, Target};
 use crate::runtime::Reservation;
+use crate::targets::Retiring;
 
 /// Publishes and commands that may wait: some 10 ms of work for a shard at full speed.
 pub(crate) const INBOX_CAPACITY: usize = 65_536;
@@ -50,8 +52,11 @@ pub(crate) enum Command {
         receipt: Option<oneshot::Sender<Receipt>>,
     },
     Batch(Vec<Delivery>),
-    /// The application table changed. Only wakes: every turn begins with the newest table.
-    Configure,
+    /// The application table changed. Wakes: every turn begins with the newest table. What it carries is dropped once
+    /// every shard has that table.
+    Configure(Option<Arc<Retiring>>),
+    /// What the targets of a client's message have answered. Bounded by their queues.
+    Forwarded(Answer),
     /// The peers know of every topic up to this ticket.
     Confirmed(u64),
     Unsubscribe {

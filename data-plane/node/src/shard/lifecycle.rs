@@ -8,14 +8,18 @@ use realtime_session::frame;
 use tokio::sync::oneshot;
 
 use super::connection::{Connection, Ending, Phase};
-use super::hub::{Hub, Presence};
+use super::hub::Hub;
+use super::inbound::Presence;
 use super::poller::Interest;
 use super::slab::Token;
 use super::wheel::{TICK_MS, Wheel};
+use crate::app_table::AppTable;
 
 /// How long a closing connection may take to receive its last frames and to hang up: long enough for a slow
 /// mobile network's round trips, short enough that descriptors do not pile up.
 const LINGER_MS: u64 = 3000;
+/// How soon a drain looks again at sessions that it has passed over: they wait for targets, which take about as long.
+const DEFERRED_MS: u64 = 50;
 
 /// A drain under way.
 pub(super) struct Drain {
@@ -25,6 +29,8 @@ pub(super) struct Drain {
     closed: usize,
     /// The next index to look at.
     cursor: u32,
+    /// Sessions are due that have outstanding messages: they are looked at again then.
+    deferred_until: u64,
     /// Dropped when nothing is left, or when the drain is called off: either way the waiters go on.
     /// Several where a drain was asked for while one was under way.
     done: Vec<oneshot::Sender<()>>,
@@ -33,17 +39,23 @@ pub(super) struct Drain {
 impl Drain {
     /// How many sessions should be closed by now. The first goes at once: nobody waits for a lone one.
     fn due(&self, now_ms: u64) -> usize {
-        let elapsed = now_ms - self.started_ms;
-        if elapsed >= self.over_ms {
+        if self.is_over(now_ms) {
             return self.total;
         }
+        let elapsed = now_ms - self.started_ms;
         self.total.min((self.total as u64 * elapsed / self.over_ms) as usize + 1)
+    }
+
+    /// The time is over: whatever is left goes.
+    fn is_over(&self, now_ms: u64) -> bool {
+        now_ms - self.started_ms >= self.over_ms
     }
 
     /// When the next session is due.
     fn next_ms(&self) -> u64 {
         let next = self.closed as u64 * self.over_ms;
-        self.started_ms + next.div_ceil(self.total.max(1) as u64)
+        let next = self.started_ms + next.div_ceil(self.total.max(1) as u64);
+        next.max(self.deferred_until.min(self.started_ms + self.over_ms))
     }
 }
 
@@ -105,6 +117,7 @@ impl Hub {
         });
         self.subjects.remove(index, &mut self.connections);
         self.subject_left(index);
+        self.abandon_outstanding(index, ending == Ending::Close(CloseCode::Draining));
         if let Some(app) = app {
             self.presence(index, &app, Presence::Disconnected);
         }
@@ -277,6 +290,7 @@ impl Hub {
         let old = std::mem::replace(&mut self.table, table);
         if old.gone != self.table.gone {
             let table = self.table.clone();
+            self.tell_targets_of_the_end(&old);
             self.end_where(|c| table.by_slot(c.slot).is_none(), CloseCode::AppGone);
         }
         if old.inbound != self.table.inbound {
@@ -288,6 +302,19 @@ impl Hub {
         let open: Vec<u32> = self.connections.iter().filter(|(_, c)| c.is_open()).map(|(i, _)| i).collect();
         for index in open {
             self.reschedule_if_earlier(index);
+        }
+    }
+
+    /// Sessions whose application is gone or disabled are about to end: its targets hear of it now, while they still
+    /// take events.
+    fn tell_targets_of_the_end(&mut self, old: &AppTable) {
+        let gone = |c: &Connection| c.is_open() && self.table.by_slot(c.slot).is_none();
+        let gone: Vec<(u32, u32)> =
+            self.connections.iter().filter(|(_, c)| gone(c)).map(|(i, c)| (i, c.slot)).collect();
+        for (index, slot) in gone {
+            if let Some(app) = old.by_slot(slot) {
+                self.forward_presence(index, app, Presence::Disconnected);
+            }
         }
     }
 
@@ -331,6 +358,7 @@ impl Hub {
             total,
             closed: 0,
             cursor: 0,
+            deferred_until: 0,
             done: waiters,
         });
     }
@@ -339,23 +367,33 @@ impl Hub {
         self.drain = None;
     }
 
+    /// Closes as many sessions as are due. Those with outstanding messages come last: once they have their answers, or
+    /// when the time is over.
     fn run_drain(&mut self) {
         let Some(drain) = &mut self.drain else { return };
-        let due = drain.due(self.now_ms);
-        let missing = due.saturating_sub(drain.closed);
-        if missing == 0 {
+        let missing = drain.due(self.now_ms).saturating_sub(drain.closed);
+        if missing == 0 || (self.now_ms < drain.deferred_until && !drain.is_over(self.now_ms)) {
             return;
         }
-        drain.closed = due;
-        let from = drain.cursor;
+        let (from, last) = (drain.cursor, drain.is_over(self.now_ms));
+        let goes = |index: u32, c: &Connection| {
+            c.ending.is_none() && (last || !self.outstanding.contains_key(&index))
+        };
         let next: Vec<u32> = self
             .connections
-            .iter_from(from)
-            .filter(|(_, c)| c.ending.is_none())
+            .iter_from(if last { 0 } else { from })
+            .filter(|(i, c)| goes(*i, c))
             .map(|(i, _)| i)
             .take(missing)
             .collect();
-        drain.cursor = next.last().map_or(from, |last| last + 1);
+        if next.len() < missing {
+            // Some have left by themselves, and some are passed over: from the beginning again.
+            drain.cursor = 0;
+            drain.deferred_until = self.now_ms + DEFERRED_MS;
+        } else {
+            drain.cursor = next.last().map_or(from, |last| last + 1);
+        }
+        drain.closed = if last { drain.total } else { drain.closed + next.len() };
         for index in next {
             self.end(index, Ending::Close(CloseCode::Draining));
         }

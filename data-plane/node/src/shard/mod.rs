@@ -13,6 +13,7 @@ mod connection;
 pub(crate) mod counters;
 mod fanout;
 mod hub;
+mod inbound;
 pub(crate) mod inbox;
 mod interest;
 mod lifecycle;

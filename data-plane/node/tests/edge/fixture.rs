@@ -127,7 +127,8 @@ impl Node {
 
     pub(crate) async fn without_configuration(setup: &Setup) -> Self {
         let shards =
-            Shards::start(ShardsConfig { threads: 2, mesh: None }, NodePrefix::generate()).expect("shards");
+            Shards::start(ShardsConfig { threads: 2, mesh: None, forwarders: None }, NodePrefix::generate())
+                .expect("shards");
         let gate = Arc::new(Gate::new(setup.gate.clone(), OperatorTokens::single(OPERATOR_TOKEN)));
         let (snapshots, configured) = watch::channel(None);
         let (draining, drains) = watch::channel(false);

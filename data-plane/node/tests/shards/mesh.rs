@@ -75,7 +75,8 @@ impl Mesh {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("an address").to_string();
         let (id, prefix, port) = (name(self.nodes.len()), NodePrefix::generate(), MeshPort::default());
-        let node = Node::with(ShardsConfig { threads: 2, mesh: Some(port.clone()) }, prefix);
+        let node =
+            Node::with(ShardsConfig { threads: 2, mesh: Some(port.clone()), forwarders: None }, prefix);
         let config = config(&id, prefix);
         let peers = Peers::start(config, port, node.shards.clone(), self.members.subscribe());
         let server = Server::builder().add_service(peers.service().into_server());
@@ -310,7 +311,7 @@ async fn a_shard_that_the_mesh_takes_nothing_from_reads_nothing_from_its_clients
     // A subscription that comes and goes is two changes; the mesh's queue holds 65,536.
     const TIMES: usize = 33_000;
     let (prefix, port) = (NodePrefix::generate(), MeshPort::default());
-    let node = Node::with(ShardsConfig { threads: 1, mesh: Some(port.clone()) }, prefix);
+    let node = Node::with(ShardsConfig { threads: 1, mesh: Some(port.clone()), forwarders: None }, prefix);
     let mut client = node.client("s");
     let mut writer = client.writer();
     let writing = std::thread::spawn(move || {

@@ -22,7 +22,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start(threads: usize) -> Self {
-        Self::with(ShardsConfig { threads, mesh: None }, NodePrefix::generate())
+        Self::with(ShardsConfig { threads, mesh: None, forwarders: None }, NodePrefix::generate())
     }
 
     pub(crate) fn with(config: ShardsConfig, prefix: NodePrefix) -> Self {

@@ -77,6 +77,8 @@ pub(crate) struct ServeArgs {
     pub(crate) insecure_cluster: Option<String>,
     #[command(flatten)]
     pub(crate) public: PublicArgs,
+    #[command(flatten)]
+    pub(crate) forwarding: ForwardingArgs,
     /// Create the application "demo" and print a token and commands to try
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) demo: Option<String>,
@@ -99,6 +101,18 @@ pub(crate) struct PublicArgs {
     /// Allow key sets (JWKS) over plain HTTP and from addresses that are not public
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) allow_insecure_jwks: Option<String>,
+}
+
+/// How clients' messages reach applications' SNS topics and SQS queues.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ForwardingArgs {
+    /// Allow applications' endpointUrl of SNS and SQS over plain HTTP and at addresses that are not public
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) allow_insecure_endpoints: Option<String>,
+    /// Lend applications without AWS credentials of their own those of this server: variables, profile, web identity,
+    /// or those of its container or machine
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) lend_aws_credentials: Option<String>,
 }
 
 /// How the processes of a cluster reach each other.
@@ -209,6 +223,8 @@ pub(crate) struct DataPlaneArgs {
     pub(crate) operator_tokens: Option<String>,
     #[command(flatten)]
     pub(crate) public: PublicArgs,
+    #[command(flatten)]
+    pub(crate) forwarding: ForwardingArgs,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
     /// Over how many seconds a stop closes the sessions

@@ -9,6 +9,7 @@ mod cluster_tls;
 mod control_plane;
 mod data_plane;
 mod fallback;
+mod forwarding;
 mod gate;
 mod gateway;
 mod grpc;

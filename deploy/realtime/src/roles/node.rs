@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use realtime_data_plane::{MeshPort, Shards, ShardsConfig, UsageReporter};
 use realtime_discovery::{Command, Discovery, Figures, Report, Snapshot};
+use realtime_forwarders::Forwarders;
 use realtime_proto::NodePrefix;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::forwarding::ForwardingConfig;
 use super::process::Process;
 use crate::failure::Failure;
 
@@ -19,6 +21,9 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// How long a stopping node waits until it is out of membership: a commit of the store, milliseconds. Without an answer
 /// its lease runs out, as after a crash.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+/// How long a stopping node goes on sending, once its last session is closed, what is left for SNS and SQS: that the
+/// sessions have ended, mostly. Two calls' time; a target that works needs a tenth of a second.
+const FLUSH_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a node is told.
 #[derive(Debug)]
@@ -31,6 +36,8 @@ pub(super) struct NodeConfig {
     pub(super) drain: Duration,
     /// Where the mesh of a node with peers takes what is for them.
     pub(super) mesh: Option<MeshPort>,
+    /// How clients' messages reach SNS and SQS.
+    pub(super) forwarding: ForwardingConfig,
 }
 
 /// The running node.
@@ -39,6 +46,7 @@ pub(super) struct Node {
     /// Of its connections.
     pub(super) prefix: NodePrefix,
     pub(super) shards: Arc<Shards>,
+    pub(super) forwarders: Arc<Forwarders>,
     /// What the shards have in force.
     pub(super) in_force: watch::Receiver<Option<Arc<Snapshot>>>,
     /// Whether new sessions are refused.
@@ -67,7 +75,7 @@ impl Node {
         config: NodeConfig,
         process: &mut Process,
     ) -> Result<Self, Failure> {
-        let NodeConfig { id, shards, drain: drain_over, mesh } = config;
+        let NodeConfig { id, shards, drain: drain_over, mesh, forwarding } = config;
         let (tasks, backbone) = (&mut process.tasks, &mut process.backbone);
         let ended = |_| Failure::new("the discovery stream ended");
         let prefix = tokio::select! {
@@ -75,7 +83,9 @@ impl Node {
             _ = discovery.superseded.wait_for(|superseded| *superseded) => return Err(superseded()),
         };
         let prefix = prefix.ok_or_else(|| Failure::new("the control plane gave no connection-id prefix"))?;
-        let shards = Shards::start(ShardsConfig { threads: shards, mesh }, prefix)
+        let forwarders = forwarding.start().await;
+        let config = ShardsConfig { threads: shards, mesh, forwarders: Some(Arc::clone(&forwarders)) };
+        let shards = Shards::start(config, prefix)
             .map_err(|e| Failure::new(format!("cannot start the shards: {e}")))?;
         discovery.snapshots.wait_for(Option::is_some).await.map_err(ended)?;
         let Discovery { mut snapshots, commands, report, usage, superseded, leave, figures, guard, .. } =
@@ -103,7 +113,18 @@ impl Node {
             let _guard = guard;
             report_usage(usage, stop).await;
         });
-        Ok(Self { prefix, shards, in_force, draining, drain, stopping, superseded, figures, membership })
+        Ok(Self {
+            prefix,
+            shards,
+            forwarders,
+            in_force,
+            draining,
+            drain,
+            stopping,
+            superseded,
+            figures,
+            membership,
+        })
     }
 
     /// Resolves when another process has taken this node's name.
@@ -131,11 +152,13 @@ impl Node {
         }
     }
 
-    /// Refuses new sessions and closes the others over the time; resolves when none is left.
+    /// Refuses new sessions and closes the others over the time; resolves when none is left, and what was said of them
+    /// to applications' targets has been sent or given up.
     pub(super) async fn drain(&self, over: Duration) {
         self.stopping.cancel();
         self.drain.send_replace(true);
         self.shards.drain(over).await;
+        self.forwarders.drain(Instant::now() + FLUSH_WITHIN).await;
     }
 }
 

@@ -54,7 +54,7 @@ impl Role for App {
     /// Binds the ports, then waits for the control plane, however long: a node without a configuration can do nothing.
     async fn build(config: DataPlaneConfig) -> Result<Self, Failure> {
         let DataPlaneConfig { control_plane, links, ports, peer_advertise, public, .. } = config;
-        let DataPlaneConfig { node_id, shards, operators, drain, ready_file, .. } = config;
+        let DataPlaneConfig { node_id, shards, forwarding, operators, drain, ready_file, .. } = config;
         let mut process = Process::new(ready_file);
         let links = links.start(&mut process.tasks);
         let gate = gate::new(gate::jwks(public.allow_insecure_jwks));
@@ -78,7 +78,8 @@ impl Role for App {
         let discovery = realtime_discovery::start(replicas, registration, gate.jwks().clone());
         let (mesh, snapshots) = (MeshPort::default(), discovery.snapshots.clone());
         let (incarnation, interest_key) = (discovery.incarnation.clone(), discovery.interest_key.clone());
-        let config = NodeConfig { id: node_id.clone(), shards, drain, mesh: Some(mesh.clone()) };
+        let mesh_port = Some(mesh.clone());
+        let config = NodeConfig { id: node_id.clone(), shards, drain, mesh: mesh_port, forwarding };
         let node = Node::start(discovery, config, &mut process).await?;
         let key = *interest_key.borrow();
         let key = key.ok_or_else(|| Failure::new("the control plane gave no interest key"))?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::cli::{DataPlaneArgs, defaults};
 use crate::config::{Layers, Noted, Resolver, parse};
 use crate::failure::Failure;
+use crate::roles::forwarding::ForwardingConfig;
 use crate::roles::links::{Advertised, ControlPlaneUrls, LinksConfig};
 use crate::roles::listeners::Ports;
 use crate::roles::operators::Operators;
@@ -21,6 +22,7 @@ pub(in crate::roles) struct DataPlaneConfig {
     pub(super) links: LinksConfig,
     pub(super) ports: Ports,
     pub(super) public: PublicConfig,
+    pub(super) forwarding: ForwardingConfig,
     /// How peers and gateways reach the node.
     pub(super) peer_advertise: Advertised,
     pub(super) node_id: String,
@@ -44,6 +46,7 @@ pub(in crate::roles) fn resolve(args: &DataPlaneArgs, layers: &Layers) -> Result
     let node_id = node_id(&mut r, args.node_id.as_ref());
     let shards = r.value("shards", args.shards.as_ref(), defaults::SHARDS, parse::shards);
     let public = PublicConfig::resolve(&mut r, &args.public);
+    let forwarding = ForwardingConfig::resolve(&mut r, &args.forwarding);
     let operators = Operators::resolve(&mut r, args.operator_tokens.as_ref());
     let drain =
         r.value("drain-seconds", args.drain_seconds.as_ref(), defaults::DRAIN_SECONDS, parse::seconds);
@@ -67,6 +70,7 @@ pub(in crate::roles) fn resolve(args: &DataPlaneArgs, layers: &Layers) -> Result
         links: links?,
         ports: Ports { listen: listen?, grpc: grpc?, admin: admin?, peer: Some(peer?) },
         public: public?,
+        forwarding: forwarding?,
         peer_advertise: peer_advertise?,
         node_id: node_id?,
         shards: shards?,

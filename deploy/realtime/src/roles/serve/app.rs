@@ -55,8 +55,8 @@ impl Role for App {
 
     /// Opens the store, binds the ports, starts the node.
     async fn build(config: ServeConfig) -> Result<Self, Failure> {
-        let ServeConfig { ports, public, data_dir, node_id, shards, operators, drain, ready_file, demo } =
-            config;
+        let ServeConfig { ports, public, forwarding, data_dir, node_id, .. } = config;
+        let ServeConfig { shards, operators, drain, ready_file, demo, .. } = config;
         let mut process = Process::new(ready_file);
         let gate = gate::new(gate::jwks(public.allow_insecure_jwks));
         // First of all, because it tells whether the data directory is ours alone.
@@ -74,8 +74,8 @@ impl Role for App {
             peer: String::new(),
         };
         let discovery = realtime_discovery::start(channel, registration, gate.jwks().clone());
-        let node =
-            Node::start(discovery, NodeConfig { id: node_id, shards, drain, mesh: None }, &mut process);
+        let config = NodeConfig { id: node_id, shards, drain, mesh: None, forwarding };
+        let node = Node::start(discovery, config, &mut process);
         let late = |_| Failure::new("the control plane did not answer in time");
         let node = timeout(START_TIMEOUT, node).await.map_err(late)??;
         let demo = demo.then(|| Demo::new(&data_dir, token_file.as_deref()));

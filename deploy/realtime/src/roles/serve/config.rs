@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::cli::{ServeArgs, defaults};
 use crate::config::{Layers, Resolver, parse};
 use crate::failure::Failure;
+use crate::roles::forwarding::ForwardingConfig;
 use crate::roles::listeners::Ports;
 use crate::roles::operators::Operators;
 use crate::roles::public::PublicConfig;
@@ -15,6 +16,7 @@ use crate::roles::public::PublicConfig;
 pub(in crate::roles) struct ServeConfig {
     pub(super) ports: Ports,
     pub(super) public: PublicConfig,
+    pub(super) forwarding: ForwardingConfig,
     pub(super) data_dir: PathBuf,
     pub(super) node_id: String,
     /// 0: one per core.
@@ -30,6 +32,7 @@ pub(in crate::roles) fn resolve(args: &ServeArgs, layers: &Layers) -> Result<Ser
     let mut r = Resolver::new(layers);
     let listen = r.value("listen", args.listen.as_ref(), defaults::LISTEN, parse::address);
     let public = PublicConfig::resolve(&mut r, &args.public);
+    let forwarding = ForwardingConfig::resolve(&mut r, &args.forwarding);
     let data_dir = r.text("data-dir", args.data_dir.as_ref());
     let grpc_listen = r.value("grpc-listen", args.grpc_listen.as_ref(), defaults::GRPC_LISTEN, parse::listen);
     let admin_listen =
@@ -56,6 +59,7 @@ pub(in crate::roles) fn resolve(args: &ServeArgs, layers: &Layers) -> Result<Ser
     Ok(ServeConfig {
         ports: Ports { listen: listen?, grpc: grpc_listen?, admin: admin_listen?, peer: None },
         public: public?,
+        forwarding: forwarding?,
         node_id: node_id?,
         shards: shards?,
         data_dir: data_dir?,
@@ -84,6 +88,7 @@ mod tests {
         assert_eq!(config.drain, Duration::from_secs(30));
         assert!(matches!(config.operators, Operators::DataDir(_)));
         assert!(!config.demo && !config.public.allow_insecure_jwks);
+        assert!(!config.forwarding.insecure_endpoints && !config.forwarding.lend_credentials);
     }
 
     #[test]
