@@ -12,6 +12,8 @@ pub enum Action<'a> {
         /// The topic.
         topic: &'a str,
     },
+    /// Reads what clients send to backends.
+    Consume,
     /// Lists topics, unsubscribes clients.
     ManageSubscribers,
     /// Lists and closes connections.
@@ -71,6 +73,8 @@ fn grant(identity: &Identity, action: Action<'_>) -> Decision {
             return Decision::Denied(Reason::ServerTopic);
         }
         Action::Publish { topic } => identity.permissions.may_publish(topic),
+        // It is what `secure/inbound` has.
+        Action::Consume => identity.permissions.may_subscribe(topic::INBOUND),
         Action::ManageSubscribers => identity.permissions.has(AdminPermission::ManageSubscribers),
         Action::ManageConnections => identity.permissions.has(AdminPermission::ManageConnections),
         Action::ManageApplication => identity.permissions.has(AdminPermission::ManageApplication),
@@ -124,6 +128,7 @@ impl Reason {
 fn needed(action: Action<'_>) -> String {
     match action {
         Action::Publish { topic } => format!("realtime:publisher:write:topic:{topic} or a pattern of it"),
+        Action::Consume => format!("realtime:subscriber:read:topic:{} or a pattern of it", topic::INBOUND),
         Action::ManageSubscribers => AdminPermission::ManageSubscribers.name().into(),
         Action::ManageConnections => AdminPermission::ManageConnections.name().into(),
         Action::ManageApplication => AdminPermission::ManageApplication.name().into(),

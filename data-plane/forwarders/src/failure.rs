@@ -28,6 +28,12 @@ pub enum Class {
     TooLarge,
     /// AWS refused this message or call for another reason.
     Rejected,
+    /// No consumer reads the stream.
+    NoConsumer,
+    /// No consumer has acknowledged the message in time.
+    Unacknowledged,
+    /// A consumer refuses the message.
+    Refused,
     /// The queue here is full.
     Full,
     /// The target is not configured, or no longer; or this process is stopping.
@@ -47,7 +53,7 @@ pub(crate) enum Scope {
 
 impl Class {
     /// All of them, in the order in which they are counted.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Throttled,
         Self::Credentials,
         Self::Denied,
@@ -58,6 +64,9 @@ impl Class {
         Self::Unavailable,
         Self::TooLarge,
         Self::Rejected,
+        Self::NoConsumer,
+        Self::Unacknowledged,
+        Self::Refused,
         Self::Full,
         Self::Stopped,
     ];
@@ -80,6 +89,9 @@ impl Class {
             Self::Unavailable => "unavailable",
             Self::TooLarge => "too_large",
             Self::Rejected => "rejected",
+            Self::NoConsumer => "no_consumer",
+            Self::Unacknowledged => "unacknowledged",
+            Self::Refused => "refused",
             Self::Full => "full",
             Self::Stopped => "stopped",
         }
@@ -88,8 +100,11 @@ impl Class {
     pub(crate) const fn scope(self) -> Scope {
         match self {
             Self::Throttled | Self::Network | Self::Timeout | Self::Unavailable => Scope::Passing,
-            Self::Credentials | Self::Denied | Self::Missing | Self::Endpoint => Scope::Lasting,
-            Self::TooLarge | Self::Rejected | Self::Full | Self::Stopped => Scope::Message,
+            Self::Credentials | Self::Denied | Self::Missing | Self::Endpoint | Self::NoConsumer => {
+                Scope::Lasting
+            }
+            Self::TooLarge | Self::Rejected | Self::Unacknowledged | Self::Refused => Scope::Message,
+            Self::Full | Self::Stopped => Scope::Message,
         }
     }
 
@@ -108,6 +123,9 @@ impl Class {
             Self::Unavailable => "AWS answers with an error of its own",
             Self::TooLarge => "AWS takes no message of this size",
             Self::Rejected => "AWS refuses the message",
+            Self::NoConsumer => "no consumer reads the inbound stream",
+            Self::Unacknowledged => "no consumer has acknowledged the message in time",
+            Self::Refused => "a consumer refuses the message",
             Self::Full => "too many messages wait for this target",
             Self::Stopped => "the target is not in service here",
         }

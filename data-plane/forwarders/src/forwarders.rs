@@ -7,7 +7,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use realtime_proto::app::Forwarder;
 use realtime_proto::{AppConfig, AppId, ids};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -23,7 +22,8 @@ use crate::message::{Message, TargetKind};
 use crate::queue::Queue;
 use crate::sender::Connect;
 use crate::stats::{Budget, Counters, Stats, TargetStatus};
-use crate::target::{Driver, Target};
+use crate::stream::{Consumer, Consumers};
+use crate::target::{Destination, Driver, Target};
 
 /// What the operator says.
 #[derive(Debug, Clone, Default)]
@@ -41,9 +41,10 @@ pub struct Options {
 pub struct Forwarders {
     limits: Arc<Limits>,
     connect: Arc<dyn Connect>,
+    consumers: Arc<Consumers>,
     apps: RwLock<HashMap<AppId, App>>,
     /// By [`TargetKind`].
-    counters: [Arc<Counters>; 2],
+    counters: [Arc<Counters>; TargetKind::ALL.len()],
     budget: Arc<Budget>,
     runtime: Handle,
     tasks: TaskTracker,
@@ -59,7 +60,7 @@ struct App {
     /// another one.
     period: String,
     /// By [`TargetKind`].
-    targets: [Option<Arc<Target>>; 2],
+    targets: [Option<Arc<Target>>; TargetKind::ALL.len()],
 }
 
 impl Forwarders {
@@ -77,6 +78,7 @@ impl Forwarders {
             budget: Arc::new(Budget::new(limits.total_bytes)),
             limits: Arc::new(limits),
             connect,
+            consumers: Arc::default(),
             apps: RwLock::default(),
             counters: Default::default(),
             runtime: Handle::current(),
@@ -98,16 +100,16 @@ impl Forwarders {
         let same_period = old.as_ref().is_some_and(|app| app.period == config.period);
         let targets = TargetKind::ALL.map(|kind| {
             let had = old.as_mut().and_then(|app| app.targets[index(kind)].take());
-            match (enabled(config, kind), had) {
-                (Some(forwarder), Some(had)) if same_period || had.is_configured_as(forwarder) => {
-                    had.configure(forwarder);
+            match (Destination::of(config, kind), had) {
+                (Some(to), Some(had)) if same_period || had.is_configured_as(&to) => {
+                    had.configure(to);
                     Some(had)
                 }
-                (forwarder, had) => {
+                (to, had) => {
                     if let Some(had) = had {
                         self.retire(&had);
                     }
-                    forwarder.map(|forwarder| self.open(&config.app_id, kind, forwarder))
+                    to.map(|to| self.open(&config.app_id, kind, to))
                 }
             }
         });
@@ -141,8 +143,10 @@ impl Forwarders {
         message: Message,
     ) -> impl Future<Output = Result<(), Failure>> + Send + use<> {
         let message = Arc::new(message);
-        let [sns, sqs] = TargetKind::ALL.map(|kind| {
-            enabled(config, kind)?;
+        let [sns, sqs, stream] = TargetKind::ALL.map(|kind| {
+            if !Destination::is_set(config, kind) {
+                return None;
+            }
             let (reply, answer) = oneshot::channel();
             match self.target(config, kind) {
                 Some(target) => target.push(Arc::clone(&message), reply),
@@ -154,7 +158,7 @@ impl Forwarders {
             }
             Some(answer)
         });
-        async move { tokio::try_join!(answered(sns), answered(sqs)).map(|_| ()) }
+        async move { tokio::try_join!(answered(sns), answered(sqs), answered(stream)).map(|_| ()) }
     }
 
     /// The same; `then` is called with the answer, in a task of the forwarders' own.
@@ -166,6 +170,19 @@ impl Forwarders {
     ) {
         let answer = self.forward(config, message);
         self.tasks.spawn_on(async move { then(answer.await) }, &self.runtime);
+    }
+
+    /// A consumer of an application's stream, of a group; it has at most `window` messages at a time that it has not
+    /// acknowledged. Messages come as long as the application has its stream enabled. `None`: the application has too
+    /// many consumers here.
+    #[must_use]
+    pub fn consume(&self, app: &AppId, group: &str, window: usize) -> Option<Consumer> {
+        let consumer = Consumer::join(&self.consumers, app, group, window)?;
+        let apps = self.apps.read();
+        let target = apps.get(app).and_then(|app| app.targets[index(TargetKind::Stream)].as_ref());
+        // What was missing is there.
+        target.iter().for_each(|target| target.try_again());
+        Some(consumer)
     }
 
     /// Takes nothing more, sends what is there, and returns when everything is answered: at the latest at `deadline`,
@@ -190,8 +207,8 @@ impl Forwarders {
     /// What has happened so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let [sns, sqs] = TargetKind::ALL.map(|kind| self.counters[index(kind)].stats());
-        Stats { sns, sqs, bytes: self.budget.used() }
+        let [sns, sqs, stream] = TargetKind::ALL.map(|kind| self.counters[index(kind)].stats());
+        Stats { sns, sqs, stream, bytes: self.budget.used() }
     }
 
     fn target(&self, config: &AppConfig, kind: TargetKind) -> Option<Arc<Target>> {
@@ -200,15 +217,17 @@ impl Forwarders {
         app.targets[index(kind)].clone()
     }
 
-    fn open(&self, app: &AppId, kind: TargetKind, forwarder: &Forwarder) -> Arc<Target> {
+    fn open(&self, app: &AppId, kind: TargetKind, to: Destination) -> Arc<Target> {
         let jitter = Jitter::seeded(u64::from_le_bytes(ids::random()));
         let (limits, budget) = (Arc::clone(&self.limits), Arc::clone(&self.budget));
-        let queue = Queue::new(limits, Arc::clone(&self.counters[index(kind)]), budget, jitter);
-        let target = Arc::new(Target::new(app.clone(), kind, Arc::clone(&self.limits), queue, forwarder));
+        let pace = limits.pace(kind);
+        let queue = Queue::new(limits, pace, Arc::clone(&self.counters[index(kind)]), budget, jitter);
+        let target = Arc::new(Target::new(app.clone(), kind, pace, queue, to));
         if let Some(at) = *self.ends_at.lock() {
             target.end_at(at);
         }
-        let driver = Driver::new(Arc::clone(&target), Arc::clone(&self.connect));
+        let (connect, consumers) = (Arc::clone(&self.connect), Arc::clone(&self.consumers));
+        let driver = Driver::new(Arc::clone(&target), connect, consumers);
         self.tasks.spawn_on(driver.run(self.cancelled.clone()), &self.runtime);
         target
     }
@@ -226,15 +245,6 @@ impl fmt::Debug for Forwarders {
 
 const fn index(kind: TargetKind) -> usize {
     kind as usize
-}
-
-/// The forwarder, where it is on.
-fn enabled(config: &AppConfig, kind: TargetKind) -> Option<&Forwarder> {
-    let forwarder = match kind {
-        TargetKind::Sns => &config.amazon_sns_forwarder,
-        TargetKind::Sqs => &config.amazon_sqs_forwarder,
-    };
-    forwarder.as_ref().filter(|forwarder| forwarder.enabled)
 }
 
 /// The answer of a target; at once without one.

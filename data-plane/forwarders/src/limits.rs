@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use crate::failure::Class;
+use crate::message::TargetKind;
+use crate::sender::MAX_BATCH_ENTRIES;
+
 /// Messages of one target that wait or are in flight: with AWS's usual 20 ms and 32 calls at a time, less than a
 /// second's work.
 const MAX_QUEUED_MESSAGES: usize = 10_000;
@@ -13,6 +17,8 @@ const MAX_TOTAL_BYTES: usize = 256 * 1024 * 1024;
 const MAX_GUARANTEED_BYTES: usize = 128 * 1024;
 /// Calls to one target at a time: 5,000 messages a second in batches of ten with answers after 60 ms.
 const MAX_CALLS: usize = 32;
+/// Messages that the consumers of one application may have from one node: a thousand a second that each take a second.
+const MAX_STREAM_CALLS: usize = 1024;
 /// From acceptance to the answer (docs/contract.md 3).
 const LIFETIME: Duration = Duration::from_secs(30);
 /// For one call: AWS answers within tens of milliseconds, and a message shall have several attempts in its time.
@@ -53,6 +59,43 @@ pub struct Limits {
     pub longest_wait: Duration,
     /// For what a target holds that is no longer configured.
     pub retire_time: Duration,
+}
+
+/// How a target is emptied.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Calls at a time.
+    pub(crate) calls: usize,
+    /// Messages of a call.
+    pub(crate) entries: usize,
+    /// Waiting for a call to be full.
+    pub(crate) batch_wait: Duration,
+    /// For one call.
+    pub(crate) call_timeout: Duration,
+    /// What a message is told that has waited for all of its time.
+    pub(crate) late: Class,
+}
+
+impl Limits {
+    /// AWS has costly calls of ten messages; consumers get each message when it comes, and have all of its time.
+    pub(crate) const fn pace(&self, kind: TargetKind) -> Pace {
+        match kind {
+            TargetKind::Sns | TargetKind::Sqs => Pace {
+                calls: self.calls,
+                entries: MAX_BATCH_ENTRIES,
+                batch_wait: self.batch_wait,
+                call_timeout: self.call_timeout,
+                late: Class::Timeout,
+            },
+            TargetKind::Stream => Pace {
+                calls: MAX_STREAM_CALLS,
+                entries: 1,
+                batch_wait: Duration::ZERO,
+                call_timeout: self.lifetime,
+                late: Class::Unacknowledged,
+            },
+        }
+    }
 }
 
 impl Default for Limits {

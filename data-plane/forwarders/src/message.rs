@@ -6,18 +6,20 @@ use aws_lc_rs::digest;
 use realtime_proto::ConnectionId;
 use realtime_proto::ids::hex;
 
-/// Which service a target is of.
+/// What a target is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TargetKind {
     /// An SNS topic.
     Sns,
     /// An SQS queue.
     Sqs,
+    /// The consumers of the gRPC inbound stream.
+    Stream,
 }
 
 impl TargetKind {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Sns, Self::Sqs];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Sns, Self::Sqs, Self::Stream];
 
     /// The name in metrics.
     #[must_use]
@@ -25,6 +27,7 @@ impl TargetKind {
         match self {
             Self::Sns => "sns",
             Self::Sqs => "sqs",
+            Self::Stream => "stream",
         }
     }
 }

@@ -15,9 +15,9 @@ use tokio::time::Instant;
 use crate::backoff::Jitter;
 use crate::failure::{Class, Failure, Scope};
 use crate::health::Health;
-use crate::limits::Limits;
+use crate::limits::{Limits, Pace};
 use crate::message::Message;
-use crate::sender::{MAX_BATCH_BYTES, MAX_BATCH_ENTRIES};
+use crate::sender::MAX_BATCH_BYTES;
 use crate::stats::{Budget, Counters};
 
 /// Where a message's answer goes. Who has lost interest has dropped the other end.
@@ -27,6 +27,7 @@ pub(crate) type Reply = oneshot::Sender<Result<(), Failure>>;
 #[derive(Debug)]
 pub(crate) struct Queue {
     limits: Arc<Limits>,
+    pace: Pace,
     counters: Arc<Counters>,
     budget: Arc<Budget>,
     fifo: bool,
@@ -67,6 +68,8 @@ struct Place {
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) messages: Vec<Arc<Message>>,
+    /// When the first of them is answered anyhow.
+    pub(crate) deadline: Instant,
     places: Vec<Place>,
     round: u64,
 }
@@ -88,6 +91,7 @@ pub(crate) enum Step {
 impl Queue {
     pub(crate) fn new(
         limits: Arc<Limits>,
+        pace: Pace,
         counters: Arc<Counters>,
         budget: Arc<Budget>,
         jitter: Jitter,
@@ -95,6 +99,7 @@ impl Queue {
         let health = Health::new(&limits, jitter);
         Self {
             limits,
+            pace,
             counters,
             budget,
             fifo: false,
@@ -113,6 +118,11 @@ impl Queue {
     /// The target has another configuration: what was wrong may be mended. What waits goes to the new one.
     pub(crate) fn configure(&mut self, fifo: bool) {
         self.fifo = fifo;
+        self.try_again();
+    }
+
+    /// Whatever was wrong may be mended: no wait for the next attempt.
+    pub(crate) fn try_again(&mut self) {
         self.health.forget();
     }
 
@@ -150,7 +160,7 @@ impl Queue {
             return Err(Failure::new(Class::TooLarge));
         }
         // With nothing in the queue, the next message is the probe.
-        let probes = self.items.is_empty() && self.health.allows_call(self.calls, self.limits.calls, now);
+        let probes = self.items.is_empty() && self.health.allows_call(self.calls, self.pace.calls, now);
         if let Some(failure) = self.health.open(now).filter(|_| !probes) {
             return Err(failure.clone());
         }
@@ -244,7 +254,7 @@ impl Queue {
             if now < item.accepted + self.limits.lifetime {
                 break;
             }
-            let failure = item.last.clone().unwrap_or_else(|| Failure::new(Class::Timeout));
+            let failure = item.last.clone().unwrap_or_else(|| Failure::new(self.pace.late));
             self.answer(number, Err(failure));
         }
         // So that places of answered messages do not pile up while nothing is sent.
@@ -258,14 +268,15 @@ impl Queue {
     fn batch(&mut self, now: Instant) -> Option<Batch> {
         let oldest = self.ready.front()?.since;
         let worth_it = self.calls == 0
-            || self.ready.len() >= MAX_BATCH_ENTRIES
+            || self.ready.len() >= self.pace.entries
             || self.ends_at.is_some()
-            || now >= oldest + self.limits.batch_wait;
-        if !worth_it || !self.health.allows_call(self.calls, self.limits.calls, now) {
+            || now >= oldest + self.pace.batch_wait;
+        if !worth_it || !self.health.allows_call(self.calls, self.pace.calls, now) {
             return None;
         }
         let (mut messages, mut places, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while let Some(&place) = self.ready.front().filter(|_| messages.len() < MAX_BATCH_ENTRIES) {
+        let mut deadline = now + self.limits.lifetime;
+        while let Some(&place) = self.ready.front().filter(|_| messages.len() < self.pace.entries) {
             let Some(item) = self.items.get(&place.number) else {
                 self.ready.pop_front();
                 self.release(place, now);
@@ -277,6 +288,7 @@ impl Queue {
             }
             self.ready.pop_front();
             messages.push(Arc::clone(&item.message));
+            deadline = deadline.min(item.accepted + self.limits.lifetime);
             places.push(place);
             if item.alone {
                 break;
@@ -286,7 +298,7 @@ impl Queue {
             return None;
         }
         self.calls += 1;
-        Some(Batch { messages, places, round: self.health.begin() })
+        Some(Batch { messages, deadline, places, round: self.health.begin() })
     }
 
     /// When there is something to be done without anything happening.
@@ -294,11 +306,11 @@ impl Queue {
         let deadline = self.items.first_key_value().map(|(_, item)| item.accepted + self.limits.lifetime);
         let delayed = self.delayed.first_key_value().map(|((at, _), _)| *at);
         // A call that is under way wakes by its end.
-        let sends = self.ready.front().filter(|_| self.calls < self.limits.calls).and_then(|place| {
+        let sends = self.ready.front().filter(|_| self.calls < self.pace.calls).and_then(|place| {
             if self.health.is_failing() {
                 return self.health.retry_at();
             }
-            let at = place.since + self.limits.batch_wait;
+            let at = place.since + self.pace.batch_wait;
             (at > now).then_some(at)
         });
         [deadline, delayed, sends, self.ends_at].into_iter().flatten().min()

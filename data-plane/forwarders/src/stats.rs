@@ -16,6 +16,8 @@ pub struct Stats {
     pub sns: KindStats,
     /// SQS queues.
     pub sqs: KindStats,
+    /// Inbound streams.
+    pub stream: KindStats,
     /// Bytes of everything that waits or is in flight.
     pub bytes: usize,
 }
@@ -25,11 +27,11 @@ pub struct Stats {
 pub struct KindStats {
     /// Messages that wait or are in flight.
     pub queued: u64,
-    /// Messages that AWS has accepted.
+    /// Messages that were accepted.
     pub sent: u64,
     /// Messages answered with a failure, in the order of [`Class::ALL`].
     pub failed: [u64; Class::ALL.len()],
-    /// Accepted messages by the time from acceptance here to AWS's answer: for each of [`LATENCY_BOUNDS`] those that
+    /// Accepted messages by the time from acceptance here to the target's: for each of [`LATENCY_BOUNDS`] those that
     /// took at most that long and longer than the bound before; the last took longer than all.
     pub latency: [u64; LATENCY_BOUNDS.len() + 1],
     /// Sum of those times, in seconds.
@@ -62,7 +64,7 @@ impl TargetState {
 /// A target of an application.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TargetStatus {
-    /// SNS or SQS.
+    /// SNS, SQS or stream.
     pub kind: TargetKind,
     /// How it is now.
     pub state: TargetState,

@@ -9,32 +9,75 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use realtime_proto::AppConfig;
 use realtime_proto::AppId;
 use realtime_proto::app::Forwarder;
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Class, Failure};
-use crate::limits::Limits;
+use crate::limits::Pace;
 use crate::message::{Message, TargetKind};
 use crate::queue::{Batch, Outcome, Queue, Reply, Step};
 use crate::sender::{Connect, Sender};
 use crate::stats::{LastError, TargetState, TargetStatus};
+use crate::stream::{Consumers, StreamSender};
+
+/// Where a target's messages go.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Destination {
+    /// To SNS or SQS.
+    Aws(Forwarder),
+    /// To whoever reads the stream.
+    Consumers,
+}
+
+impl Destination {
+    /// Of an application's target, where it is on.
+    pub(crate) fn of(config: &AppConfig, kind: TargetKind) -> Option<Self> {
+        match kind {
+            TargetKind::Sns => enabled(&config.amazon_sns_forwarder).cloned().map(Self::Aws),
+            TargetKind::Sqs => enabled(&config.amazon_sqs_forwarder).cloned().map(Self::Aws),
+            TargetKind::Stream => config.enable_inbound_stream.then_some(Self::Consumers),
+        }
+    }
+
+    /// Whether there is one, without the cost of naming it.
+    pub(crate) fn is_set(config: &AppConfig, kind: TargetKind) -> bool {
+        match kind {
+            TargetKind::Sns => enabled(&config.amazon_sns_forwarder).is_some(),
+            TargetKind::Sqs => enabled(&config.amazon_sqs_forwarder).is_some(),
+            TargetKind::Stream => config.enable_inbound_stream,
+        }
+    }
+
+    /// Whether a connection's messages are sent one after the other.
+    fn is_fifo(&self) -> bool {
+        match self {
+            Self::Aws(forwarder) => is_fifo(forwarder),
+            Self::Consumers => true,
+        }
+    }
+}
+
+fn enabled(forwarder: &Option<Forwarder>) -> Option<&Forwarder> {
+    forwarder.as_ref().filter(|forwarder| forwarder.enabled)
+}
 
 /// See the module.
 pub(crate) struct Target {
     app: AppId,
     kind: TargetKind,
-    limits: Arc<Limits>,
+    pace: Pace,
     inner: Mutex<Inner>,
     wake: Notify,
 }
 
 struct Inner {
     queue: Queue,
-    forwarder: Forwarder,
+    destination: Destination,
     /// Counts configurations, so that the task makes a sender for each.
     generation: u64,
     last_error: Option<LastError>,
@@ -46,31 +89,36 @@ impl Target {
     pub(crate) fn new(
         app: AppId,
         kind: TargetKind,
-        limits: Arc<Limits>,
+        pace: Pace,
         mut queue: Queue,
-        forwarder: &Forwarder,
+        destination: Destination,
     ) -> Self {
-        queue.configure(is_fifo(forwarder));
-        let forwarder = forwarder.clone();
-        let inner = Inner { queue, forwarder, generation: 0, last_error: None, told: false };
-        Self { app, kind, limits, inner: Mutex::new(inner), wake: Notify::new() }
+        queue.configure(destination.is_fifo());
+        let inner = Inner { queue, destination, generation: 0, last_error: None, told: false };
+        Self { app, kind, pace, inner: Mutex::new(inner), wake: Notify::new() }
     }
 
     /// Takes over a configuration; what waits goes to where it points. Nothing happens where it is the same.
-    pub(crate) fn configure(&self, forwarder: &Forwarder) {
+    pub(crate) fn configure(&self, destination: Destination) {
         let mut inner = self.inner.lock();
-        if inner.forwarder == *forwarder {
+        if inner.destination == destination {
             return;
         }
-        inner.queue.configure(is_fifo(forwarder));
-        inner.forwarder = forwarder.clone();
+        inner.queue.configure(destination.is_fifo());
+        inner.destination = destination;
         inner.generation += 1;
         drop(inner);
         self.wake.notify_one();
     }
 
-    pub(crate) fn is_configured_as(&self, forwarder: &Forwarder) -> bool {
-        self.inner.lock().forwarder == *forwarder
+    pub(crate) fn is_configured_as(&self, destination: &Destination) -> bool {
+        self.inner.lock().destination == *destination
+    }
+
+    /// Whatever was wrong may be mended.
+    pub(crate) fn try_again(&self) {
+        self.inner.lock().queue.try_again();
+        self.wake.notify_one();
     }
 
     /// Takes a message, or answers at once why not.
@@ -144,6 +192,7 @@ pub(crate) fn is_fifo(forwarder: &Forwarder) -> bool {
 pub(crate) struct Driver {
     target: Arc<Target>,
     connect: Arc<dyn Connect>,
+    consumers: Arc<Consumers>,
     /// The sender of a configuration, made with its first call.
     sender: Option<(u64, Arc<dyn Sender>)>,
     calls: JoinSet<Outcome>,
@@ -152,8 +201,8 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(target: Arc<Target>, connect: Arc<dyn Connect>) -> Self {
-        Self { target, connect, sender: None, calls: JoinSet::new(), batches: HashMap::new() }
+    pub(crate) fn new(target: Arc<Target>, connect: Arc<dyn Connect>, consumers: Arc<Consumers>) -> Self {
+        Self { target, connect, consumers, sender: None, calls: JoinSet::new(), batches: HashMap::new() }
     }
 
     /// Runs until the target has ended, or is cancelled: then everything is given up at once.
@@ -182,10 +231,15 @@ impl Driver {
             Ok(sender) => sender,
             Err(failure) => return self.target.finished(batch, Err(failure)),
         };
-        let (messages, limit) = (batch.messages.clone(), self.target.limits.call_timeout);
+        let Pace { call_timeout, late, .. } = self.target.pace;
+        let messages = batch.messages.clone();
+        let until = match self.target.kind {
+            TargetKind::Sns | TargetKind::Sqs => Instant::now() + call_timeout,
+            TargetKind::Stream => batch.deadline,
+        };
         let call = async move {
-            let called = timeout(limit, sender.send(&messages)).await;
-            called.unwrap_or_else(|_| Err(Failure::new(Class::Timeout)))
+            let called = timeout_at(until, sender.send(&messages)).await;
+            called.unwrap_or_else(|_| Err(Failure::new(late)))
         };
         self.batches.insert(self.calls.spawn(call).id(), batch);
     }
@@ -197,9 +251,15 @@ impl Driver {
         if let Some((_, sender)) = self.sender.as_ref().filter(|(made, _)| *made == generation) {
             return Ok(Arc::clone(sender));
         }
-        let forwarder = inner.forwarder.clone();
+        let destination = inner.destination.clone();
         drop(inner);
-        let sender = self.connect.connect(self.target.kind, &forwarder)?;
+        let sender = match destination {
+            Destination::Aws(forwarder) => self.connect.connect(self.target.kind, &forwarder)?,
+            Destination::Consumers => {
+                let (app, consumers) = (self.target.app.clone(), Arc::clone(&self.consumers));
+                Arc::new(StreamSender { app, consumers })
+            }
+        };
         self.sender = Some((generation, Arc::clone(&sender)));
         Ok(sender)
     }

@@ -2,6 +2,7 @@
 //! and timers. `shards` is the handle that everything else (front door, PubSub service, drain) uses.
 
 mod app_table;
+mod consume;
 mod ids;
 mod operation;
 mod places;

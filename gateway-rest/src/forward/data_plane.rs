@@ -60,6 +60,7 @@ fn client(channel: Channel) -> PubSubClient<Channel> {
 #[tonic::async_trait]
 impl PubSub for DataPlane {
     type PublishStreamStream = Pending<Result<wire::PublishStreamResponse, Status>>;
+    type InboundStream = Pending<Result<wire::InboundResponse, Status>>;
 
     async fn publish(
         &self,
@@ -84,6 +85,13 @@ impl PubSub for DataPlane {
         &self,
         _: Request<Streaming<wire::PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
+        Err(Status::unimplemented("the HTTP API has no streams"))
+    }
+
+    async fn inbound(
+        &self,
+        _: Request<Streaming<wire::InboundRequest>>,
+    ) -> Result<Response<Self::InboundStream>, Status> {
         Err(Status::unimplemented("the HTTP API has no streams"))
     }
 

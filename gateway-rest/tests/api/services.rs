@@ -51,6 +51,7 @@ impl Node {
 #[tonic::async_trait]
 impl PubSub for Node {
     type PublishStreamStream = Pending<Result<PublishStreamResponse, Status>>;
+    type InboundStream = Pending<Result<InboundResponse, Status>>;
 
     async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
         let publish = self.admit(request)?;
@@ -77,6 +78,13 @@ impl PubSub for Node {
         &self,
         _: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
+        Err(Status::unimplemented("the HTTP API has no streams"))
+    }
+
+    async fn inbound(
+        &self,
+        _: Request<Streaming<InboundRequest>>,
+    ) -> Result<Response<Self::InboundStream>, Status> {
         Err(Status::unimplemented("the HTTP API has no streams"))
     }
 

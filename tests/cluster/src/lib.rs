@@ -1,14 +1,16 @@
 //! What the tests of clusters share: numbered messages, those who send them and those who write down what comes, light
-//! clients by the thousand, and what operators see.
+//! clients by the thousand, consumers of the inbound stream, and what operators see.
 //!
 //! Never here: checks of one test alone; how processes are started and killed (the test kit).
 
+pub mod consumer;
 pub mod crowd;
 pub mod load;
 pub mod numbered;
 pub mod operator;
 pub mod recorder;
 
+pub use consumer::Consumer;
 pub use crowd::Crowd;
 pub use load::{Load, Sent};
 pub use recorder::Recorder;

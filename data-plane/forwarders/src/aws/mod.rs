@@ -104,6 +104,7 @@ impl Connect for Aws {
         Ok(match kind {
             TargetKind::Sns => Arc::new(sns::Topic::new(client, forwarder)),
             TargetKind::Sqs => Arc::new(sqs::Queue::new(client, forwarder)),
+            TargetKind::Stream => return Err(Failure::because(Class::Rejected, "a stream is not AWS's")),
         })
     }
 }

@@ -3,6 +3,7 @@
 mod faults;
 mod life;
 mod order;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -13,6 +13,7 @@ use wire::response::Kind as Answer;
 use super::Figures;
 use super::calls::{Answers, Call, Recipients};
 use super::inbox::{MeshInbox, ToMesh};
+use crate::consume::{Consumption, Reach, Wanted};
 use crate::shard::admin::smallest;
 use crate::shards::{full, stopped};
 use crate::{ConnectionInfo, Publication, Receipt, Shards, Target};
@@ -32,6 +33,7 @@ pub struct Cluster {
 pub(super) struct MeshHandle {
     pub(super) inbox: Arc<MeshInbox>,
     pub(super) figures: watch::Receiver<Figures>,
+    pub(super) reach: Arc<Reach>,
 }
 
 /// A receipt over the cluster.
@@ -94,6 +96,15 @@ impl Cluster {
             receipt.sum.dropped += dropped;
         }
         Ok(receipt)
+    }
+
+    /// A consumer of what the application's clients send, wherever they are.
+    ///
+    /// # Errors
+    /// As [`Consumption::start`].
+    pub(crate) fn consume(&self, wanted: Wanted) -> Result<Consumption, ApiError> {
+        let reach = self.mesh.as_ref().map(|mesh| Arc::clone(&mesh.reach));
+        Consumption::start(&self.shards, reach, wanted)
     }
 
     /// Unsubscribes a subject's connections from matching topics; returns the number of subscriptions removed.

@@ -19,11 +19,36 @@ use super::{Connect, Identity};
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// For connection, call and hellos: an address that swallows everything is tried again in time.
-const CALL_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const CALL_WITHIN: Duration = Duration::from_secs(5);
 /// A link that lived this long begins with the shortest pause again.
 const STEADY: Duration = Duration::from_secs(10);
 /// As the mesh's own bound, with room for what a message adds.
 pub(super) const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+
+/// How long to wait before the next attempt at a peer.
+#[derive(Debug)]
+pub(crate) struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(FIRST_PAUSE)
+    }
+}
+
+impl Pauses {
+    /// After an attempt, or a stream that has lived so long; whether that was a steady one.
+    pub(crate) fn after(&mut self, lived: Duration) -> (Duration, bool) {
+        let steady = lived > STEADY;
+        if steady {
+            self.0 = FIRST_PAUSE;
+        }
+        // Half of the pause is chance, so that nodes that lost each other together do not return together.
+        let jitter = u32::from(realtime_proto::ids::random::<1>()[0]);
+        let pause = self.0 / 2 + self.0 * jitter / 512;
+        self.0 = (self.0 * 2).min(LONGEST_PAUSE);
+        (pause, steady)
+    }
+}
 
 /// Keeps a link to the peer at `address` until `stop`.
 pub(super) async fn keep(
@@ -34,7 +59,7 @@ pub(super) async fn keep(
     events: mpsc::Sender<LinkEvent>,
     stop: CancellationToken,
 ) {
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = Pauses::default();
     let mut reported = false;
     loop {
         let started = Instant::now();
@@ -53,16 +78,12 @@ pub(super) async fn keep(
             }
             Err(_) => {}
         }
-        if started.elapsed() > STEADY {
-            (pause, reported) = (FIRST_PAUSE, false);
-        }
-        // Half of the pause is chance, so that nodes that lost each other together do not return together.
-        let jitter = u32::from(realtime_proto::ids::random::<1>()[0]);
+        let (pause, steady) = pauses.after(started.elapsed());
+        reported &= !steady;
         tokio::select! {
-            () = sleep(pause / 2 + pause * jitter / 512) => {}
+            () = sleep(pause) => {}
             () = stop.cancelled() => return,
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

@@ -31,7 +31,10 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 
 use crate::Shards;
+use crate::consume::Reach;
 use driver::Driver;
+
+pub(crate) use dial::{CALL_WITHIN, Pauses};
 
 use cluster::MeshHandle;
 pub use cluster::{Cluster, ClusterReceipt};
@@ -131,6 +134,7 @@ pub struct Peers {
     shards: Arc<Shards>,
     figures: watch::Receiver<Figures>,
     service: PeerService,
+    reach: Arc<Reach>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -147,6 +151,8 @@ impl Peers {
     ) -> Self {
         let PeersConfig { id, incarnation, prefix, key, connect } = config;
         let identity = Arc::new(Identity { id: id.into(), incarnation, prefix, room: Arc::default() });
+        let own = Arc::clone(&identity.id);
+        let reach = Arc::new(Reach::new(own, Arc::clone(&connect), snapshots.clone()));
         let (events_in, events) = mpsc::channel(EVENTS);
         let (figures_in, figures) = watch::channel(Figures::default());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -154,6 +160,7 @@ impl Peers {
             identity: Arc::clone(&identity),
             events: events_in.clone(),
             stop: stop.clone(),
+            shards: Arc::clone(&shards),
             tasks: tasks.clone(),
         };
         let driver = Driver {
@@ -172,7 +179,7 @@ impl Peers {
             state: driver::State::default(),
         };
         tasks.spawn(driver.run());
-        Self { inbox: port.0, shards, figures, service, tasks, stop }
+        Self { inbox: port.0, shards, figures, service, reach, tasks, stop }
     }
 
     /// The service that peers call.
@@ -184,7 +191,8 @@ impl Peers {
     /// What is asked of the whole cluster.
     #[must_use]
     pub fn cluster(&self) -> Cluster {
-        let mesh = MeshHandle { inbox: Arc::clone(&self.inbox), figures: self.figures() };
+        let (inbox, reach) = (Arc::clone(&self.inbox), Arc::clone(&self.reach));
+        let mesh = MeshHandle { inbox, figures: self.figures(), reach };
         Cluster::new(Arc::clone(&self.shards), Some(mesh))
     }
 

@@ -14,6 +14,8 @@ use wire::peer_server::{Peer, PeerServer};
 use super::Identity;
 use super::dial::MAX_MESSAGE;
 use super::link::{self, LinkEvent};
+use crate::Shards;
+use crate::consume::serve;
 
 /// The service. Whoever mounts it on a transport sees to it that only the cluster's members reach it.
 #[derive(Debug, Clone)]
@@ -21,6 +23,7 @@ pub struct PeerService {
     pub(super) identity: Arc<Identity>,
     pub(super) events: mpsc::Sender<LinkEvent>,
     pub(super) stop: CancellationToken,
+    pub(super) shards: Arc<Shards>,
     pub(super) tasks: TaskTracker,
 }
 
@@ -50,5 +53,15 @@ impl Peer for PeerService {
         let ended = stop.clone().cancelled_owned();
         self.tasks.spawn(link::run(member, outgoing, incoming, self.events.clone(), stop));
         Ok(Response::new(Box::pin(messages.map(Ok).take_until(ended))))
+    }
+
+    type ConsumeStream = serve::Responses;
+
+    async fn consume(
+        &self,
+        request: Request<Streaming<wire::ConsumeRequest>>,
+    ) -> Result<Response<Self::ConsumeStream>, Status> {
+        let stop = self.stop.child_token();
+        Ok(Response::new(serve::serve(&self.shards, request.into_inner(), stop).await?))
     }
 }

@@ -6,6 +6,7 @@
 
 mod caller;
 mod cursor;
+mod inbound;
 mod publish;
 mod validate;
 
@@ -17,6 +18,7 @@ use realtime_auth::{Action, Caller, Gate};
 use realtime_proto::generated::pubsub as wire;
 use realtime_proto::usage::CALL_COST;
 use realtime_proto::{ApiError, ConnectionId, ErrorCode, PatternSet};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use wire::disconnect_request::Target as WireTarget;
 use wire::pub_sub_server::PubSub;
@@ -37,13 +39,21 @@ const MAX_PAGE: usize = 1000;
 pub struct PubSubService {
     cluster: Cluster,
     gate: Arc<Gate>,
+    /// Ends streams that would go on for ever.
+    stop: CancellationToken,
 }
 
 impl PubSubService {
     /// A service over a cluster, or a node alone, with callers admitted by `gate`.
     #[must_use]
     pub fn new(cluster: Cluster, gate: Arc<Gate>) -> Self {
-        Self { cluster, gate }
+        Self { cluster, gate, stop: CancellationToken::new() }
+    }
+
+    /// The same; its streams end with `stop`.
+    #[must_use]
+    pub fn until(self, stop: CancellationToken) -> Self {
+        Self { stop, ..self }
     }
 
     /// 404 app · 403 address · 401.
@@ -174,7 +184,8 @@ impl PubSub for PubSubService {
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
         let credentials = Arc::new(Credentials::of(&request));
         let service = self.clone();
-        let responses = request.into_inner().then(move |request| {
+        let stopped = self.stop.clone().cancelled_owned();
+        let responses = request.into_inner().take_until(stopped).then(move |request| {
             let (service, credentials) = (service.clone(), Arc::clone(&credentials));
             async move {
                 let wire::PublishStreamRequest { sequence, publish } = request?;
@@ -221,6 +232,16 @@ impl PubSub for PubSubService {
     ) -> Result<Response<wire::ListTopicsResponse>, Status> {
         let credentials = Credentials::of(&request);
         Ok(Response::new(self.topics(&credentials, request.into_inner()).await?))
+    }
+
+    type InboundStream = inbound::Responses;
+
+    async fn inbound(
+        &self,
+        request: Request<Streaming<wire::InboundRequest>>,
+    ) -> Result<Response<Self::InboundStream>, Status> {
+        let credentials = Credentials::of(&request);
+        Ok(Response::new(self.consume(&credentials, request.into_inner()).await?))
     }
 }
 

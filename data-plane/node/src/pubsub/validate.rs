@@ -10,6 +10,10 @@ use serde_json::value::RawValue;
 const MAX_BATCH: usize = 1000;
 /// Patterns of an unsubscribe (docs/contract.md 4).
 const MAX_PATTERNS: usize = 50;
+/// A name for people, as long as other ids.
+const MAX_GROUP_BYTES: usize = 64;
+/// Messages that a consumer has at a time: of 5 KiB each, 20 MiB.
+const MAX_UNANSWERED: u32 = 4096;
 /// An unsubscribe's texts: the HTTP API's body limit.
 const MAX_UNSUBSCRIBE_BYTES: usize = 16 * 1024;
 
@@ -57,6 +61,18 @@ pub(super) fn unsubscribe(request: &wire::UnsubscribeRequest) -> Result<(), ApiE
     }
     if !is_valid_subject(&request.subject) {
         errors.push("subject", SUBJECT);
+    }
+    invalid(errors)
+}
+
+/// The beginning of an inbound stream.
+pub(super) fn inbound(start: &wire::InboundStart) -> Result<(), ApiError> {
+    let mut errors = FieldErrors::default();
+    if start.group.len() > MAX_GROUP_BYTES || start.group.chars().any(char::is_control) {
+        errors.push("group", "must be at most 64 bytes without control characters");
+    }
+    if start.max_unanswered > MAX_UNANSWERED {
+        errors.push("max_unanswered", "must be at most 4096");
     }
     invalid(errors)
 }

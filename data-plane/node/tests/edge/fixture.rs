@@ -10,6 +10,7 @@ use realtime_data_plane::front_door::HttpConnections;
 use realtime_data_plane::tls::{Certificate, Tls};
 use realtime_data_plane::{Fallback, FrontDoor, FrontDoorLimits, Shards, ShardsConfig};
 use realtime_discovery::Snapshot;
+use realtime_forwarders::{Forwarders, Options};
 use realtime_proto::app::Algorithm;
 use realtime_proto::{AddressList, AppConfig, NodePrefix, Settings};
 use realtime_testkit::Authority;
@@ -126,9 +127,9 @@ impl Node {
     }
 
     pub(crate) async fn without_configuration(setup: &Setup) -> Self {
-        let shards =
-            Shards::start(ShardsConfig { threads: 2, mesh: None, forwarders: None }, NodePrefix::generate())
-                .expect("shards");
+        let forwarders = Some(Arc::new(Forwarders::start(Options::default())));
+        let config = ShardsConfig { threads: 2, mesh: None, forwarders };
+        let shards = Shards::start(config, NodePrefix::generate()).expect("shards");
         let gate = Arc::new(Gate::new(setup.gate.clone(), OperatorTokens::single(OPERATOR_TOKEN)));
         let (snapshots, configured) = watch::channel(None);
         let (draining, drains) = watch::channel(false);

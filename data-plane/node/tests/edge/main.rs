@@ -7,6 +7,7 @@ mod fixture;
 mod front_door;
 mod grpc_port;
 mod http2;
+mod inbound;
 mod opening;
 mod proxy;
 mod pubsub;

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Status};
 use wire::disconnect_request::Target;
@@ -24,9 +25,9 @@ const SUBSCRIBERS: &str = "realtime:admin:manage:subscribers";
 const CONNECTIONS: &str = "realtime:admin:manage:connections";
 
 /// A node with its gRPC port.
-struct Served {
-    node: Node,
-    rpc: PubSubClient<Channel>,
+pub(crate) struct Served {
+    pub(crate) node: Node,
+    pub(crate) rpc: PubSubClient<Channel>,
     serving: JoinHandle<()>,
 }
 
@@ -37,9 +38,14 @@ impl Drop for Served {
 }
 
 impl Served {
-    async fn start(setup: Setup) -> Self {
+    pub(crate) async fn start(setup: Setup) -> Self {
+        Self::until(setup, CancellationToken::new()).await
+    }
+
+    /// The same; its streams end with `stop`.
+    pub(crate) async fn until(setup: Setup, stop: CancellationToken) -> Self {
         let node = Node::start(setup).await;
-        let service = PubSubService::new(Cluster::alone(node.shards.clone()), node.gate.clone());
+        let service = PubSubService::new(Cluster::alone(node.shards.clone()), node.gate.clone()).until(stop);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let incoming = TcpListenerStream::new(listener);
@@ -58,7 +64,7 @@ impl Served {
     }
 
     /// A client that has its welcome.
-    async fn session(&self, subject: &str) -> Session {
+    pub(crate) async fn session(&self, subject: &str) -> Session {
         let mut client = Client::connect(self.node.address).await;
         client.send(opening(&format!("/apps/a?access_token={}", token(subject)), "").as_bytes()).await;
         let welcome = client.json_after_upgrade().await;
@@ -67,9 +73,9 @@ impl Served {
     }
 }
 
-struct Session {
-    client: Client,
-    id: String,
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) id: String,
 }
 
 impl Session {
@@ -79,7 +85,7 @@ impl Session {
     }
 }
 
-fn bearer<T>(token: &str, message: T) -> Request<T> {
+pub(crate) fn bearer<T>(token: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
     request

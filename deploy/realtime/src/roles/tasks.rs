@@ -27,6 +27,11 @@ impl Tasks {
         self.stop.clone().cancelled_owned()
     }
 
+    /// Cancelled when the tasks shall end.
+    pub(super) fn token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
     /// Starts a task that ends by itself after [`Self::stopping`] has resolved.
     pub(super) fn spawn(&mut self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
         self.set.spawn(async move {

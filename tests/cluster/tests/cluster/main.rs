@@ -2,6 +2,7 @@
 //! A cluster of real processes: etcd, two replicas of the control plane, three nodes, a gateway.
 
 mod delivery;
+mod inbound;
 mod membership;
 mod outages;
 mod presence;

@@ -120,8 +120,8 @@ impl App {
     fn serve_peers(&mut self) {
         let Some(listener) = self.listeners.peer.take() else { return };
         let draining = self.node.draining.clone();
-        let services =
-            ports::for_peers(self.peers.service(), self.pubsub(), self.serving.subscribe(), draining);
+        let pubsub = self.pubsub().until(self.peer_port.token());
+        let services = ports::for_peers(self.peers.service(), pubsub, self.serving.subscribe(), draining);
         grpc::serve(
             listener,
             GrpcPort::new(self.links.port(Callers::Members)),
@@ -161,7 +161,7 @@ impl App {
             links: Some(self.links.clone()),
             forwarded: None,
         });
-        let pubsub = self.pubsub();
+        let pubsub = self.pubsub().until(self.process.tasks.token());
         let tasks = &mut self.process.tasks;
         if let Some(listener) = self.listeners.public.take() {
             tasks.spawn("front door", door.serve(listener, tasks.stopping()));

@@ -103,6 +103,7 @@ impl App {
     fn serve(&mut self) {
         let cluster = Cluster::alone(Arc::clone(&self.node.shards));
         let pubsub = PubSubService::new(cluster.clone(), Arc::clone(&self.gate));
+        let pubsub = pubsub.until(self.process.tasks.token());
         let bodies = UnfinishedBodies::default();
         let door = self.front_door(pubsub.clone(), bodies.clone());
         let port = GrpcPort::new(self.public.tls.as_ref().map(PublicTls::grpc));

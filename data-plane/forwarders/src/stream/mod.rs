@@ -1,0 +1,183 @@
+//! The target that is no AWS: backends that read an application's inbound stream (docs/contract.md 3).
+//!
+//! Consumers form groups. A message goes to every group, and within a group to the consumer with the most room in its
+//! window; it is accepted when every group has acknowledged it. What a consumer that leaves has not acknowledged goes
+//! to another one of its group. A group that has lost its last consumer is waited for a moment, then it is no group;
+//! without any group a message waits for as long.
+//!
+//! The queue before this one keeps the order: of each connection only one message is on its way.
+
+mod consumer;
+mod group;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use realtime_proto::AppId;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::failure::{Class, Failure};
+use crate::message::Message;
+use crate::sender::Sender;
+pub use consumer::{Consumer, Delivery};
+use group::Group;
+
+/// How long a group whose last consumer has left is still one, and how long a message waits for the first consumer of
+/// all: a restart of the backend, or its way to another node.
+const RETURN_WITHIN: Duration = Duration::from_secs(5);
+/// How often whoever waits for a group looks whether it still is one.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Consumers of one application on one node, those of other nodes' backends too.
+const MAX_CONSUMERS: usize = 1024;
+
+/// What has become of a message in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// A consumer has acknowledged it.
+    Accepted,
+    /// A consumer does not want it.
+    Refused,
+    /// The group is no more.
+    Gone,
+}
+
+/// The consumers of all applications of a process.
+#[derive(Debug, Default)]
+pub(crate) struct Consumers {
+    apps: Mutex<HashMap<AppId, Groups>>,
+    /// Told when a consumer has come.
+    arrivals: Notify,
+}
+
+/// The groups of an application.
+#[derive(Debug, Default)]
+struct Groups {
+    by_name: HashMap<Box<str>, Group>,
+    /// Numbers consumers.
+    next: u64,
+}
+
+impl Consumers {
+    /// A consumer's place; `None`: the application has too many.
+    fn join(&self, app: &AppId, group: &str, window: usize) -> Option<(u64, mpsc::Receiver<Delivery>)> {
+        let mut apps = self.apps.lock();
+        let groups = apps.entry(app.clone()).or_default();
+        groups.expire(Instant::now());
+        if groups.by_name.values().map(Group::consumers).sum::<usize>() >= MAX_CONSUMERS {
+            return None;
+        }
+        groups.next += 1;
+        let incoming = groups.by_name.entry(group.into()).or_default().join(groups.next, window);
+        self.arrivals.notify_waiters();
+        Some((groups.next, incoming))
+    }
+
+    fn leave(&self, app: &AppId, group: &str, consumer: u64) {
+        self.with(app, |groups| {
+            if let Some(group) = groups.by_name.get_mut(group) {
+                group.leave(consumer, Instant::now());
+            }
+        });
+    }
+
+    /// Notes what a consumer says of a message; `false`: it does not have it.
+    fn settle(&self, app: &AppId, group: &str, consumer: u64, sequence: u64, verdict: Verdict) -> bool {
+        let settled = self.with(app, |groups| {
+            groups.by_name.get_mut(group).is_some_and(|group| group.settle(consumer, sequence, verdict))
+        });
+        settled.unwrap_or(false)
+    }
+
+    /// Hands a message to every group.
+    fn offer(&self, app: &AppId, message: &Arc<Message>) -> Vec<oneshot::Receiver<Verdict>> {
+        let answers = self.with(app, |groups| {
+            groups.expire(Instant::now());
+            groups.by_name.values_mut().map(|group| group.offer(Arc::clone(message))).collect()
+        });
+        answers.unwrap_or_default()
+    }
+
+    /// Forgets groups that have not come back.
+    fn expire(&self, app: &AppId) {
+        self.with(app, |groups| groups.expire(Instant::now()));
+    }
+
+    /// What is left without any group is forgotten.
+    fn with<T>(&self, app: &AppId, act: impl FnOnce(&mut Groups) -> T) -> Option<T> {
+        let mut apps = self.apps.lock();
+        let groups = apps.get_mut(app)?;
+        let result = act(groups);
+        if groups.by_name.is_empty() {
+            apps.remove(app);
+        }
+        Some(result)
+    }
+}
+
+impl Groups {
+    fn expire(&mut self, now: Instant) {
+        self.by_name.retain(|_, group| group.left_at().is_none_or(|at| now < at + RETURN_WITHIN));
+    }
+}
+
+/// Sends to the consumers of an application.
+pub(crate) struct StreamSender {
+    pub(crate) app: AppId,
+    pub(crate) consumers: Arc<Consumers>,
+}
+
+#[async_trait]
+impl Sender for StreamSender {
+    async fn send(&self, messages: &[Arc<Message>]) -> Result<Vec<Result<(), Failure>>, Failure> {
+        let mut results = Vec::with_capacity(messages.len());
+        for message in messages {
+            results.push(self.deliver(message).await?);
+        }
+        Ok(results)
+    }
+}
+
+impl StreamSender {
+    /// `Err`: there is nobody to take messages.
+    async fn deliver(&self, message: &Arc<Message>) -> Result<Result<(), Failure>, Failure> {
+        let (mut accepted, mut refused) = (false, false);
+        for answer in self.offer(message).await {
+            match self.verdict(answer).await {
+                Verdict::Accepted => accepted = true,
+                Verdict::Refused => refused = true,
+                Verdict::Gone => {}
+            }
+        }
+        match (accepted, refused) {
+            (_, true) => Ok(Err(Failure::new(Class::Refused))),
+            (true, false) => Ok(Ok(())),
+            (false, false) => Err(Failure::new(Class::NoConsumer)),
+        }
+    }
+
+    /// Hands the message to every group; empty where none has come in time.
+    async fn offer(&self, message: &Arc<Message>) -> Vec<oneshot::Receiver<Verdict>> {
+        let until = Instant::now() + RETURN_WITHIN;
+        loop {
+            let arrival = self.consumers.arrivals.notified();
+            let answers = self.consumers.offer(&self.app, message);
+            if !answers.is_empty() || timeout_at(until, arrival).await.is_err() {
+                return answers;
+            }
+        }
+    }
+
+    /// A group's answer. That a group has not come back is looked at here: nobody else waits for it.
+    async fn verdict(&self, mut answer: oneshot::Receiver<Verdict>) -> Verdict {
+        loop {
+            tokio::select! {
+                verdict = &mut answer => return verdict.unwrap_or(Verdict::Gone),
+                () = sleep(LOOK_EVERY) => self.consumers.expire(&self.app),
+            }
+        }
+    }
+}
