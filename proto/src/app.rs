@@ -10,6 +10,7 @@ mod forwarder;
 mod key;
 mod merge;
 mod origin;
+mod secret_field;
 
 use std::fmt;
 
@@ -23,6 +24,7 @@ use crate::permission::PermissionCase;
 
 pub use document::{MAX_ALLOWED_ORIGINS, MAX_DESCRIPTION_CHARS, MAX_NAME_CHARS};
 pub use key::{MAX_AUDIENCE_CHARS, MAX_ISSUERS, MAX_PEM_BYTES, MAX_SECRET_BYTES};
+pub use secret_field::SecretField;
 
 /// A secret text: never printed. Not for comparing with what a caller sends: equality here takes the time it takes.
 #[derive(Clone, PartialEq, Eq)]
@@ -224,10 +226,12 @@ impl AppConfig {
 
     /// Reads what [`Self::to_stored`] or [`Self::to_gateway`] wrote, with the same validation, but for
     /// unknown attributes, which a newer release may have written: adjacent releases share stores and streams.
+    /// A secret that is still encrypted is a problem of its field.
     ///
     /// # Errors
     /// Every field at fault.
     pub fn from_stored(document: &Value) -> Result<Self, FieldErrors> {
+        secret_field::refuse_encrypted(document)?;
         document::read(document, document::Source::Stored)
     }
 
@@ -247,6 +251,12 @@ impl AppConfig {
     #[must_use]
     pub fn to_public(&self, version: u64) -> Value {
         form::write(self, form::Audience::Api { version })
+    }
+
+    /// Where [`Self::to_stored`] writes secrets. Public keys are none.
+    #[must_use]
+    pub fn secret_fields(&self) -> Vec<SecretField> {
+        form::secrets(self)
     }
 
     /// Names of the top-level attributes whose values differ, read-only ones left out.

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::AppConfig;
 use super::forwarder::{self, Credentials, Kind};
 use super::key::{self, Secrets};
+use super::{AppConfig, Forwarder, KeyConfig, KeySource, SecretField};
 
 /// Who reads the document.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,6 +81,21 @@ pub(super) fn write(config: &AppConfig, audience: Audience) -> Value {
     document
 }
 
+/// Where the form for nodes has secrets.
+pub(super) fn secrets(config: &AppConfig) -> Vec<SecretField> {
+    let is_hmac = |key: &KeyConfig| matches!(key.source, KeySource::Hmac(_));
+    let signs = |forwarder: &Option<Forwarder>| {
+        forwarder.as_ref().is_some_and(|forwarder| forwarder.secret_access_key.is_some())
+    };
+    let held = [
+        (SecretField::AUTH_KEY, is_hmac(&config.auth_key)),
+        (SecretField::ADMIN_KEY, is_hmac(&config.admin_key)),
+        (SecretField::SNS, signs(&config.amazon_sns_forwarder)),
+        (SecretField::SQS, signs(&config.amazon_sqs_forwarder)),
+    ];
+    held.into_iter().filter_map(|(field, is_held)| is_held.then_some(field)).collect()
+}
+
 /// Names of the attributes whose values differ, secrets included.
 pub(super) fn changed(old: &AppConfig, new: &AppConfig) -> Vec<&'static str> {
     let (old, new) = (write(old, Audience::Node), write(new, Audience::Node));
@@ -101,5 +116,39 @@ mod tests {
         let listed: BTreeSet<&str> =
             ATTRIBUTES.into_iter().chain(["appId", "createdAt", "updatedAt", "period"]).collect();
         assert_eq!(written.keys().map(String::as_str).collect::<BTreeSet<_>>(), listed);
+    }
+    /// A secret that is written and not listed would lie in the store in the clear.
+    #[test]
+    fn every_secret_that_is_written_for_nodes_is_listed_and_hidden_from_callers() {
+        let key = |secret: &str| json!({"source": "raw", "key": secret, "algorithms": ["HS256"]});
+        let forwarder = |target: &str, value: &str, secret: &str| json!({target: value, "accessKeyId": "id", "secretAccessKey": secret});
+        let document = json!({
+            "name": "n", "authKey": key("secret-1"), "adminKey": key("secret-2"),
+            "amazonSnsForwarder": forwarder("topicArn", "arn:aws:sns:eu-west-1:1:t", "secret-3"),
+            "amazonSqsForwarder": forwarder("queueUrl", "https://sqs.example.com/1/q", "secret-4"),
+        });
+        let config = AppConfig::create(&document, "2026-01-01T00:00:00.000Z").unwrap();
+        assert!(!config.to_public(1).to_string().contains("secret-"));
+        let mut stored = config.to_stored();
+        let fields = config.secret_fields();
+        assert_eq!(fields, SecretField::ALL);
+        for (field, secret) in fields.into_iter().zip(1..) {
+            assert_eq!(field.text(&stored).unwrap(), format!("secret-{secret}"));
+            field.set_envelope(&mut stored, "hidden".into());
+            assert_eq!((field.text(&stored), field.envelope(&stored)), (None, Some("hidden")));
+        }
+        assert!(!stored.to_string().contains("secret-"), "{stored}");
+        let errors = AppConfig::from_stored(&stored).unwrap_err();
+        let named: Vec<String> = errors.0.iter().map(|error| error.field.clone()).collect();
+        assert_eq!(named, SecretField::ALL.map(SecretField::path));
+    }
+
+    #[test]
+    fn a_public_key_is_no_secret() {
+        let pem = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
+        let key = json!({"source": "raw", "key": pem, "algorithms": ["ES256"]});
+        let document = json!({"name": "n", "authKey": key, "adminKey": key});
+        let config = AppConfig::create(&document, "2026-01-01T00:00:00.000Z").unwrap();
+        assert!(config.secret_fields().is_empty());
     }
 }
