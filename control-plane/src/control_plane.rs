@@ -18,6 +18,7 @@ use crate::membership::Membership;
 use crate::model::Model;
 use crate::registry::Registry;
 use crate::replicas::{self, Peering, Registration, ReplicaService};
+use crate::secrets::{self, SecretKeys};
 use crate::shared::Shared;
 use crate::store::{
     Condition, EmbeddedStore, EtcdError, EtcdOptions, EtcdStore, Op, OpenError, Store, StoreError,
@@ -46,13 +47,15 @@ pub struct ControlPlaneConfig {
     pub data_dir: PathBuf,
     /// How long a member outlives its stream.
     pub member_ttl: Duration,
+    /// By which secrets are encrypted in the store.
+    pub secrets: SecretKeys,
 }
 
 impl ControlPlaneConfig {
     /// The defaults for a data directory.
     #[must_use]
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self { data_dir: data_dir.into(), member_ttl: MEMBER_TTL }
+        Self { data_dir: data_dir.into(), member_ttl: MEMBER_TTL, secrets: SecretKeys::default() }
     }
 }
 
@@ -68,6 +71,8 @@ pub struct ReplicaConfig {
     pub member_ttl: Duration,
     /// How often to compact the store; `None`: its operator sees to that.
     pub compact_every: Option<Duration>,
+    /// By which secrets are encrypted in the store, the same for all replicas.
+    pub secrets: SecretKeys,
 }
 
 impl ReplicaConfig {
@@ -75,7 +80,8 @@ impl ReplicaConfig {
     #[must_use]
     pub fn new(peering: Peering) -> Self {
         let name = peering.address.replace('/', "_");
-        Self { name, peering, member_ttl: MEMBER_TTL, compact_every: Some(COMPACT_EVERY) }
+        let secrets = SecretKeys::default();
+        Self { name, peering, member_ttl: MEMBER_TTL, compact_every: Some(COMPACT_EVERY), secrets }
     }
 }
 
@@ -121,8 +127,24 @@ impl ControlPlane {
     /// # Errors
     /// What is wrong with the data directory or the store.
     pub async fn open(config: ControlPlaneConfig, gate: Arc<Gate>) -> Result<Self, ControlPlaneError> {
-        let store = Arc::new(EmbeddedStore::open(&config.data_dir).await?);
-        Ok(Self::start(store, ONLY_REPLICA, config.member_ttl, gate).await?)
+        let ControlPlaneConfig { data_dir, member_ttl, secrets } = config;
+        let store = EmbeddedStore::open(&data_dir).await?;
+        Ok(Self::on_embedded(store, member_ttl, secrets, gate).await?)
+    }
+
+    /// The same on a store that is open: for whoever looks into it first.
+    ///
+    /// # Errors
+    /// The store's failure to be read.
+    pub async fn on_embedded(
+        store: EmbeddedStore,
+        member_ttl: Duration,
+        secrets: SecretKeys,
+        gate: Arc<Gate>,
+    ) -> Result<Self, StoreError> {
+        let control = Self::start(Arc::new(store), ONLY_REPLICA, member_ttl, secrets, gate).await?;
+        control.shared.tasks.spawn(encrypt_anew(control.shared.clone(), History::Forgotten));
+        Ok(control)
     }
 
     /// A replica on etcd. Waits for an etcd that does not answer, and says so in the log.
@@ -167,8 +189,8 @@ impl ControlPlane {
         config: ReplicaConfig,
         gate: Arc<Gate>,
     ) -> Result<Self, StoreError> {
-        let ReplicaConfig { name, peering, member_ttl, compact_every } = config;
-        let control = Self::start(store, &name, member_ttl, gate).await?;
+        let ReplicaConfig { name, peering, member_ttl, compact_every, secrets } = config;
+        let control = Self::start(store, &name, member_ttl, secrets, gate).await?;
         let shared = &control.shared;
         let (store, stop) = (&shared.store, &shared.stop);
         let mut registration = Registration::new(Arc::clone(store), &name, &peering.address, member_ttl);
@@ -178,6 +200,7 @@ impl ControlPlane {
         shared.model.reached(revision).await;
         shared.tasks.spawn(registration.keep(shared.model.clone(), stop.clone()));
         shared.tasks.spawn(replicas::follow_all(shared.clone(), name, peering));
+        shared.tasks.spawn(encrypt_anew(shared.clone(), History::Kept));
         if let Some(period) = compact_every {
             shared.tasks.spawn(compaction::run(Arc::clone(store), period, stop.clone()));
         }
@@ -188,12 +211,18 @@ impl ControlPlane {
         store: Arc<dyn Store>,
         replica: &str,
         member_ttl: Duration,
+        secrets: SecretKeys,
         gate: Arc<Gate>,
     ) -> Result<Self, StoreError> {
         first_settings(&*store).await?;
         let interest_key = interest_key(&*store).await?;
         let usage = Usage::open(Arc::clone(&store), replica).await?;
-        let (model, follower) = Model::open(Arc::clone(&store), gate.jwks().clone(), usage.clone()).await?;
+        let (model, follower) =
+            Model::open(Arc::clone(&store), secrets.clone(), gate.jwks().clone(), usage.clone()).await?;
+        if !secrets.encrypts() {
+            let says_so = if secrets.is_empty() { "a key in it encrypts them" } else { "it says so" };
+            tracing::warn!("secrets are stored in the clear (--secrets-key: {says_so})");
+        }
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         tasks.spawn(follower.run(stop.clone()));
@@ -201,7 +230,20 @@ impl ControlPlane {
         let membership = Membership::new(Arc::clone(&store), member_ttl);
         let registry = Registry::default();
         let guard = stop.clone().drop_guard();
-        let shared = Shared { store, model, membership, registry, usage, gate, interest_key, stop, tasks };
+        let view = secrets.view_of(store.id()).into();
+        let shared = Shared {
+            store,
+            model,
+            membership,
+            registry,
+            usage,
+            gate,
+            secrets,
+            view,
+            interest_key,
+            stop,
+            tasks,
+        };
         Ok(Self { shared, _stop: guard })
     }
 
@@ -250,6 +292,26 @@ impl ControlPlane {
         self.shared.tasks.wait().await;
         self.shared.usage.checkpoint().await;
         self.shared.store.close().await;
+    }
+}
+
+/// What becomes of the store's history of documents that were encrypted anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum History {
+    /// There are others to whom it matters; compaction gets to it.
+    Kept,
+    /// It goes at once: nothing else would ever shorten it on a quiet server.
+    Forgotten,
+}
+
+/// Brings what is stored under the first of the keys.
+async fn encrypt_anew(shared: Shared, history: History) {
+    let through = secrets::rewrite(&*shared.store, &shared.secrets, &shared.stop).await;
+    let Some(through) = through.filter(|_| history == History::Forgotten) else { return };
+    // Else the model would miss what is forgotten, and have to read everything anew.
+    shared.model.reached(through).await;
+    if let Err(error) = shared.store.compact(through).await {
+        tracing::warn!(%error, "the history of secrets that were encrypted anew is still there");
     }
 }
 

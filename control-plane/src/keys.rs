@@ -2,7 +2,7 @@
 //!
 //! | key | value | lives |
 //! | --- | --- | --- |
-//! | `apps/{appId}` | the application's stored document (`AppConfig::to_stored`), secrets included; its revision is the version | until deleted |
+//! | `apps/{appId}` | the application's stored document (`AppConfig::to_stored`), its secrets encrypted ([`crate::secrets`]); its revision is the version, unless it was only encrypted anew | until deleted |
 //! | `app-names/{name}` | the id of the application of that name: names are unique, and case counts | with its application |
 //! | `tier-apps/{tier}/{appId}` | empty: the application uses the tier, which can therefore not be removed | with its application |
 //! | `settings` | the settings' document (`Settings::to_json`); its revision is the version | for ever |
@@ -27,13 +27,19 @@ pub(crate) const USAGE: &str = "usage/";
 pub(crate) const APP_NAMES: &str = "app-names/";
 /// All uses of tiers.
 pub(crate) const TIER_APPS: &str = "tier-apps/";
-const APPS: &str = "apps/";
+/// All applications.
+pub(crate) const APPS: &str = "apps/";
 const NODES: &str = "nodes/";
 const REPLICAS: &str = "replicas/";
 
 /// An application's document.
 pub(crate) fn app(app_id: &str) -> String {
     format!("{APPS}{app_id}")
+}
+
+/// The application whose document a key holds.
+pub(crate) fn app_of(key: &str) -> Option<&str> {
+    key.strip_prefix(APPS)
 }
 
 /// The owner of a name.
@@ -101,7 +107,7 @@ impl Subject {
         if key == SETTINGS {
             return Some(Self::Settings);
         }
-        let app = key.strip_prefix(APPS).map(|id| Self::App(id.to_owned()));
+        let app = app_of(key).map(|id| Self::App(id.to_owned()));
         app.or_else(|| key.strip_prefix(NODES).map(|id| Self::Node(id.to_owned())))
     }
 }

@@ -14,6 +14,7 @@ mod membership;
 mod model;
 mod registry;
 mod replicas;
+mod secrets;
 mod shared;
 pub mod store;
 mod usage;
@@ -24,3 +25,4 @@ pub use control_plane::{
 };
 pub use discovery::DiscoveryService;
 pub use replicas::{Dial, Peering, ReplicaService};
+pub use secrets::{SecretKeys, encrypted_app};

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::membership::Membership;
 use crate::model::Model;
 use crate::registry::Registry;
+use crate::secrets::SecretKeys;
 use crate::store::Store;
 use crate::usage::Usage;
 
@@ -22,6 +23,10 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) usage: Usage,
     pub(crate) gate: Arc<Gate>,
+    /// By which secrets are encrypted in the store.
+    pub(crate) secrets: SecretKeys,
+    /// The store's id as receivers hear it.
+    pub(crate) view: Arc<str>,
     /// What nodes hash topics with.
     pub(crate) interest_key: Bytes,
     /// Ends streams and the follower.

@@ -1,9 +1,10 @@
 //! `realtime.admin.v1.Apps`.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use realtime_auth::{Action, Caller};
+use realtime_auth::{Action, App, Caller};
 use realtime_proto::generated::admin as wire;
 use realtime_proto::{ApiError, AppConfig, AppId, ErrorCode};
 use tonic::{Request, Response, Status};
@@ -59,6 +60,20 @@ impl AppsService {
         Ok(page)
     }
 
+    /// The caller of a call on one application, and the application. One that this replica has never seen whole has
+    /// nobody but operators who could mend or remove it; for all others it does not exist.
+    async fn caller<T>(
+        &self,
+        request: &Request<T>,
+        app_id: &str,
+    ) -> Result<(Caller, Option<Arc<App>>), ApiError> {
+        if self.shared.model.has_only_unusable(app_id) {
+            let caller = operator(&self.shared, request).map_err(|_| ApiError::no_such_app())?;
+            return Ok((caller, None));
+        }
+        of_app(&self.shared, request, app_id).await.map(|(caller, app)| (caller, Some(app)))
+    }
+
     async fn change(
         &self,
         caller: &Caller,
@@ -67,14 +82,24 @@ impl AppsService {
         decide: impl Fn(&AppConfig) -> Result<AppConfig, ApiError>,
     ) -> Result<wire::App, ApiError> {
         // The rules look at the application only to tell whose the caller is.
-        let app = self.shared.model.app(app_id).ok_or_else(ApiError::no_such_app)?;
+        let app = self.shared.model.app(app_id);
+        if app.is_none() && matches!(caller, Caller::App { .. }) {
+            return Err(ApiError::no_such_app());
+        }
         let written = change::update(&self.shared, app_id, if_version, |old| {
             let new = decide(old)?;
-            rules::check(caller, &app, old, &new)?;
+            if let Some(app) = &app {
+                rules::check(caller, app, old, &new)?;
+            }
             Ok(new)
         });
         Ok(answer(written.await?))
     }
+}
+
+/// 403 permission, where there is an application to have one for.
+fn permit_of(caller: &Caller, app: Option<&Arc<App>>, action: Action<'_>) -> Result<(), ApiError> {
+    app.map_or(Ok(()), |app| permit(caller, app, action))
 }
 
 #[tonic::async_trait]
@@ -88,10 +113,15 @@ impl Apps for AppsService {
     }
 
     async fn get(&self, request: Request<wire::GetAppRequest>) -> Result<Response<wire::App>, Status> {
-        let (caller, app) = of_app(&self.shared, &request, &request.get_ref().app_id).await?;
-        let result = permit(&caller, &app, Action::ManageApplication);
-        let result = result.map(|()| public(&app.config, app.version));
-        audit_read(&caller, "Apps.Get", &request.get_ref().app_id, result).map(Response::new)
+        let app_id = &request.get_ref().app_id;
+        let (caller, app) = self.caller(&request, app_id).await?;
+        let result = match app {
+            Some(app) => {
+                permit(&caller, &app, Action::ManageApplication).map(|()| public(&app.config, app.version))
+            }
+            None => change::stored_app(&self.shared, app_id).await.map(answer),
+        };
+        audit_read(&caller, "Apps.Get", app_id, result).map(Response::new)
     }
 
     async fn create(&self, request: Request<wire::CreateAppRequest>) -> Result<Response<wire::App>, Status> {
@@ -105,11 +135,11 @@ impl Apps for AppsService {
         &self,
         request: Request<wire::ReplaceAppRequest>,
     ) -> Result<Response<wire::App>, Status> {
-        let (caller, app) = of_app(&self.shared, &request, &request.get_ref().app_id).await?;
+        let (caller, app) = self.caller(&request, &request.get_ref().app_id).await?;
         let request = request.into_inner();
         let result = async {
             let document = document::parse(&request.document_json)?;
-            permit(&caller, &app, Action::ManageApplication)?;
+            permit_of(&caller, app.as_ref(), Action::ManageApplication)?;
             let decide = |old: &AppConfig| Ok(old.replace(&document, &document::now())?);
             self.change(&caller, &request.app_id, request.if_version, decide).await
         };
@@ -117,11 +147,11 @@ impl Apps for AppsService {
     }
 
     async fn patch(&self, request: Request<wire::PatchAppRequest>) -> Result<Response<wire::App>, Status> {
-        let (caller, app) = of_app(&self.shared, &request, &request.get_ref().app_id).await?;
+        let (caller, app) = self.caller(&request, &request.get_ref().app_id).await?;
         let request = request.into_inner();
         let result = async {
             let patch = document::parse(&request.patch_json)?;
-            permit(&caller, &app, Action::ManageApplication)?;
+            permit_of(&caller, app.as_ref(), Action::ManageApplication)?;
             let decide = |old: &AppConfig| Ok(old.patch(&patch, &document::now())?);
             self.change(&caller, &request.app_id, request.if_version, decide).await
         };
@@ -133,13 +163,7 @@ impl Apps for AppsService {
         request: Request<wire::DeleteAppRequest>,
     ) -> Result<Response<wire::DeleteAppResponse>, Status> {
         let app_id = &request.get_ref().app_id;
-        // One that this replica has never seen whole has nobody else who could remove it.
-        let (caller, app) = if self.shared.model.has_only_unusable(app_id) {
-            (operator(&self.shared, &request)?, None)
-        } else {
-            let (caller, app) = of_app(&self.shared, &request, app_id).await?;
-            (caller, Some(app))
-        };
+        let (caller, app) = self.caller(&request, app_id).await?;
         let request = request.into_inner();
         let result = async {
             if let Some(app) = &app {

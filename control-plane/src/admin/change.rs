@@ -7,13 +7,14 @@ use realtime_proto::{ApiError, AppConfig, ErrorCode, FieldErrors, Settings};
 
 use super::document::{check_version, stored, unavailable, unusable};
 use crate::keys;
+use crate::secrets::{self, Lost, Opened};
 use crate::shared::Shared;
 use crate::store::{Commit, Condition, Entry, Op, Store};
 
 /// Attempts against concurrent writers. Each conflict means that another writer has got through.
 const ATTEMPTS: usize = 64;
 
-/// What a write has done.
+/// An application and its version.
 pub(super) struct Written {
     pub(super) config: AppConfig,
     pub(super) version: u64,
@@ -32,7 +33,7 @@ pub(super) async fn create(shared: &Shared, config: AppConfig) -> Result<Written
             vec![Condition::Absent(keys::app(id)), Condition::Absent(keys::app_name(&config.name))];
         conditions.push(check_tier(store, &config).await?);
         let ops = vec![
-            Op::put(keys::app(id), document(&config)),
+            Op::put(keys::app(id), document(shared, &config)?),
             Op::put(keys::app_name(&config.name), id.to_owned()),
             Op::put(keys::tier_app(&config.tier, id), Bytes::new()),
         ];
@@ -53,12 +54,13 @@ pub(super) async fn update(
     let store = &*shared.store;
     for _ in 0..ATTEMPTS {
         let entry = get(store, &keys::app(app_id)).await?.ok_or_else(ApiError::no_such_app)?;
-        check_version(entry.revision, if_version)?;
-        let old = read(&entry, app_id).map_err(|reason| unusable(&entry, &reason))?;
+        let Stored { config: old, version, lost } = read(shared, &entry, app_id)?;
+        check_version(version, if_version)?;
         let new = decide(&old)?;
+        lost.check(&new)?;
         check_keys(shared, &new, Some(&old))?;
         let mut conditions = vec![Condition::Revision(entry.key, entry.revision)];
-        let mut ops = vec![Op::put(keys::app(app_id), document(&new))];
+        let mut ops = vec![Op::put(keys::app(app_id), document(shared, &new)?)];
         if new.name != old.name {
             check_name(store, &new).await?;
             conditions.push(Condition::Absent(keys::app_name(&new.name)));
@@ -82,10 +84,11 @@ pub(super) async fn delete(shared: &Shared, app_id: &str, if_version: u64) -> Re
     let store = &*shared.store;
     for _ in 0..ATTEMPTS {
         let entry = get(store, &keys::app(app_id)).await?.ok_or_else(ApiError::no_such_app)?;
-        check_version(entry.revision, if_version)?;
+        let opened = Opened::read(&entry, app_id, &shared.secrets);
+        check_version(opened.as_ref().map_or(entry.revision, |opened| opened.version), if_version)?;
         let mut ops = vec![Op::Delete(keys::app(app_id))];
-        match read(&entry, app_id) {
-            Ok(config) => ops.extend([
+        match opened.and_then(|opened| opened.mendable(app_id)) {
+            Ok((config, _)) => ops.extend([
                 Op::Delete(keys::app_name(&config.name)),
                 Op::Delete(keys::tier_app(&config.tier, app_id)),
             ]),
@@ -100,11 +103,29 @@ pub(super) async fn delete(shared: &Shared, app_id: &str, if_version: u64) -> Re
     Err(contended())
 }
 
-/// The application that an entry holds; an error says why it is none.
-fn read(entry: &Entry, app_id: &str) -> Result<AppConfig, String> {
-    let document = serde_json::from_slice(&entry.value).map_err(|_| "it is not JSON".to_owned())?;
-    let config = AppConfig::from_stored(&document).map_err(|e| e.to_string())?;
-    if config.app_id.as_str() == app_id { Ok(config) } else { Err("its appId is not that of its key".into()) }
+/// An application as stored.
+struct Stored {
+    config: AppConfig,
+    version: u64,
+    /// Its secrets that cannot be decrypted, which another write has to bring.
+    lost: Lost,
+}
+
+/// The application that an entry holds.
+fn read(shared: &Shared, entry: &Entry, app_id: &str) -> Result<Stored, ApiError> {
+    let read = || {
+        let opened = Opened::read(entry, app_id, &shared.secrets)?;
+        let (config, lost) = opened.mendable(app_id)?;
+        Ok(Stored { config, version: opened.version, lost })
+    };
+    read().map_err(|reason: String| unusable(entry, &reason))
+}
+
+/// The application as stored, whether or not its secrets can be decrypted: for whoever is about to mend it.
+pub(super) async fn stored_app(shared: &Shared, app_id: &str) -> Result<Written, ApiError> {
+    let entry = get(&*shared.store, &keys::app(app_id)).await?.ok_or_else(ApiError::no_such_app)?;
+    let Stored { config, version, .. } = read(shared, &entry, app_id)?;
+    Ok(Written { config, version })
 }
 
 /// The keys that belong to an application, whatever its document says. Reads all names and uses of tiers: this is for
@@ -179,6 +200,6 @@ async fn check_tier(store: &dyn Store, config: &AppConfig) -> Result<Condition, 
     Err(errors.into())
 }
 
-fn document(config: &AppConfig) -> Bytes {
-    config.to_stored().to_string().into()
+fn document(shared: &Shared, config: &AppConfig) -> Result<Bytes, ApiError> {
+    secrets::stored(config, &shared.secrets).map_err(|e| ApiError::new(ErrorCode::Internal, e.to_string()))
 }

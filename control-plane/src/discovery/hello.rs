@@ -95,10 +95,12 @@ fn check(hello: wire::Hello) -> Result<Hello, Status> {
 impl Hello {
     /// What the receiver's held revision means here.
     pub(super) async fn held(&self, shared: &Shared) -> Held {
-        let Some(held) = self.held.as_ref().filter(|held| held.store_id == shared.store.id()) else {
-            return Held::Nothing;
-        };
+        let Some(held) = &self.held else { return Held::Nothing };
         let number = held.number;
+        if *held.store_id != *shared.view {
+            let of_this_store = shared.store.id() == held.store_id.split('.').next().unwrap_or_default();
+            return if of_this_store { Held::OtherView { number } } else { Held::Nothing };
+        }
         let (here, logged) = {
             let state = shared.model.read();
             (state.revision, state.changed_since(number).is_some())

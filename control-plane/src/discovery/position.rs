@@ -16,6 +16,8 @@ use crate::model::State;
 pub(super) enum Held {
     /// Nothing that helps: nothing at all, another store's, or older than any log.
     Nothing,
+    /// A revision of this store, seen with other keys for secrets: all may be different, but nothing goes back.
+    OtherView { number: u64 },
     /// A revision of this store, with what has changed since, up to the second revision, where that had to be
     /// looked up.
     Revision { number: u64, changed: BTreeSet<Subject>, through: u64 },
@@ -50,6 +52,7 @@ impl Position {
     pub(super) fn new(audience: Audience, held: Held) -> Self {
         let (base, least) = match held {
             Held::Nothing => (None, 0),
+            Held::OtherView { number } => (None, number),
             Held::Revision { number, changed, through } => (Some((through.max(number), changed)), number),
         };
         Self { audience, base, least, begun: false, in_flight: None, nonce: 0 }

@@ -119,7 +119,7 @@ impl Session {
 
     fn next_update(&mut self) {
         let deadline = Instant::now() + ANSWER_WAIT;
-        let update = self.position.next(&self.shared.model.read(), self.shared.store.id(), deadline);
+        let update = self.position.next(&self.shared.model.read(), &self.shared.view, deadline);
         self.outbox.extend(update.into_iter().flat_map(|update| update.messages));
     }
 

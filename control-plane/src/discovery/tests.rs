@@ -19,7 +19,7 @@ fn state(apps: usize) -> State {
         let id = format!("app-{i}");
         entry(keys::app(&id), stored(&id, &"d".repeat(1000)), 1)
     };
-    let mut state = State::new(realtime_auth::JwksCache::offline());
+    let mut state = State::new(crate::secrets::SecretKeys::default(), realtime_auth::JwksCache::offline());
     state.replace(Listing { revision: 10, entries: (0..apps).map(app).collect() });
     state
 }

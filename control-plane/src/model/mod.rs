@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use state::{AppEntry, State};
 
 use crate::keys::Subject;
+use crate::secrets::SecretKeys;
 use crate::store::{ChangeStream, Event, Store, StoreError};
 use crate::usage::Usage;
 
@@ -53,13 +54,16 @@ pub(crate) struct Follower {
 }
 
 impl Model {
-    /// Reads the whole store; its applications are compiled with `jwks`. The model moves once the follower runs.
+    /// Reads the whole store; its applications are decrypted with `secrets` and compiled with `jwks`. The model moves
+    /// once the follower runs.
     pub(crate) async fn open(
         store: Arc<dyn Store>,
+        secrets: SecretKeys,
         jwks: JwksCache,
         usage: Usage,
     ) -> Result<(Self, Follower), StoreError> {
-        let shared = Shared { state: RwLock::new(State::new(jwks)), revision: watch::Sender::new(0) };
+        let state = RwLock::new(State::new(secrets, jwks));
+        let shared = Shared { state, revision: watch::Sender::new(0) };
         let model = Self { shared: Arc::new(shared) };
         let follower = Follower { model: model.clone(), store, usage };
         follower.replace().await?;

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use realtime_auth::{App, JwksCache};
 use realtime_proto::generated::discovery as wire;
-use realtime_proto::{AppConfig, AppId, Settings};
+use realtime_proto::{AppId, Settings};
 use serde_json::Value;
 
 use crate::keys::{self, Subject};
 use crate::membership::Member;
 use crate::replicas::Replica;
+use crate::secrets::{Opened, SecretKeys};
 use crate::store::{Changes, Entry, Event, Listing};
 
 /// Changes that the log remembers: a stream further behind gets a snapshot. Names only, about 100 bytes each.
@@ -25,8 +26,10 @@ const LOG_ENTRIES: usize = 16 * 1024;
 /// An application as readers need it.
 #[derive(Debug)]
 pub(crate) struct AppEntry {
-    /// Configuration and keys; the version is the store's revision.
+    /// Configuration and keys, and the version.
     pub(crate) app: Arc<App>,
+    /// The store's revision of the document: the version, unless its secrets were encrypted anew since.
+    revision: u64,
     /// The document for nodes.
     pub(crate) for_nodes: Bytes,
     /// The document for gateways.
@@ -55,12 +58,20 @@ pub(crate) struct State {
     pub(crate) replicas: BTreeMap<String, Replica>,
     log: VecDeque<(u64, Subject)>,
     log_floor: u64,
+    secrets: SecretKeys,
     jwks: JwksCache,
+}
+
+/// What receivers see of a subject.
+#[derive(PartialEq)]
+enum Shown {
+    Member(wire::Member),
+    App { version: u64, for_nodes: Bytes },
 }
 
 impl State {
     /// Nothing, at revision 0.
-    pub(crate) fn new(jwks: JwksCache) -> Self {
+    pub(crate) fn new(secrets: SecretKeys, jwks: JwksCache) -> Self {
         Self {
             revision: 0,
             apps: BTreeMap::new(),
@@ -70,6 +81,7 @@ impl State {
             replicas: BTreeMap::new(),
             log: VecDeque::new(),
             log_floor: 0,
+            secrets,
             jwks,
         }
     }
@@ -77,7 +89,7 @@ impl State {
     /// Takes over a listing of the whole store. What has not changed keeps its compiled form; what changed
     /// since the last state is unknown, so that streams get snapshots.
     pub(crate) fn replace(&mut self, listing: Listing) {
-        let empty = Self::new(self.jwks.clone());
+        let empty = Self::new(self.secrets.clone(), self.jwks.clone());
         let mut before = std::mem::replace(self, empty);
         self.revision = listing.revision;
         self.log_floor = listing.revision;
@@ -99,7 +111,8 @@ impl State {
     }
 
     /// Takes over the changes of one revision. What no receiver would see as a change, such as a member's new
-    /// lease, is not logged: nodes that move to another replica are no news to all others.
+    /// lease, is not logged: nodes that move to another replica are no news to all others, nor is an application whose
+    /// secrets were encrypted anew.
     pub(crate) fn apply(&mut self, changes: &Changes) {
         for event in &changes.events {
             if let Some(replica) = keys::replica_of(event.key()) {
@@ -135,11 +148,17 @@ impl State {
         Some(self.log.range(start..).map(|(_, subject)| subject.clone()).collect())
     }
 
-    /// What receivers see of a member; of other subjects, every put is a change.
-    fn shown(&self, subject: &Subject) -> Option<wire::Member> {
+    /// What receivers see of a member or an application; `None` where every put is a change.
+    fn shown(&self, subject: &Subject) -> Option<Shown> {
         match subject {
-            Subject::Node(id) => self.members.get(id).map(|member| member.to_wire(id)),
-            Subject::App(_) | Subject::Settings => None,
+            Subject::Node(id) => self.members.get(id).map(|member| Shown::Member(member.to_wire(id))),
+            // The broken document is shown, too.
+            Subject::App(_) if self.unusable.contains_key(subject) => None,
+            Subject::App(id) => self
+                .apps
+                .get(id.as_str())
+                .map(|entry| Shown::App { version: entry.app.version, for_nodes: entry.for_nodes.clone() }),
+            Subject::Settings => None,
         }
     }
 
@@ -177,13 +196,10 @@ impl State {
     }
 
     fn put_app(&mut self, id: &str, entry: &Entry) -> Result<(), String> {
-        if self.apps.get(id).is_some_and(|held| held.app.version == entry.revision) {
+        if self.apps.get(id).is_some_and(|held| held.revision == entry.revision) {
             return Ok(());
         }
-        let app = read_app(entry, &self.jwks)?;
-        if app.app.config.app_id.as_str() != id {
-            return Err("its appId is not that of its key".into());
-        }
+        let app = read_app(entry, id, &self.secrets, &self.jwks)?;
         self.apps.insert(app.app.config.app_id.clone(), Arc::new(app));
         Ok(())
     }
@@ -202,11 +218,13 @@ impl State {
     }
 }
 
-fn read_app(entry: &Entry, jwks: &JwksCache) -> Result<AppEntry, String> {
-    let config = AppConfig::from_stored(&parse(&entry.value)?).map_err(|e| e.to_string())?;
+fn read_app(entry: &Entry, id: &str, secrets: &SecretKeys, jwks: &JwksCache) -> Result<AppEntry, String> {
+    let opened = Opened::read(entry, id, secrets)?;
+    let config = opened.config(id)?;
     let for_gateways = config.to_gateway().to_string().into();
-    let app = App::compile(config, entry.revision, jwks).map_err(|e| e.to_string())?;
-    Ok(AppEntry { app: Arc::new(app), for_nodes: entry.value.clone(), for_gateways })
+    let app = App::compile(config, opened.version, jwks).map_err(|e| e.to_string())?;
+    let for_nodes = opened.for_nodes(entry);
+    Ok(AppEntry { app: Arc::new(app), revision: entry.revision, for_nodes, for_gateways })
 }
 
 fn read_settings(entry: &Entry) -> Result<SettingsEntry, String> {

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Model, State};
 use crate::keys::{self, Subject};
+use crate::secrets::SecretKeys;
 use crate::store::{
     ChangeStream, Changes, Commit, Condition, EmbeddedStore, Entry, Event, LeaseId, Listing, Op, Store,
     StoreError,
@@ -44,7 +45,7 @@ fn subjects(names: &[&str]) -> Vec<Subject> {
 
 #[test]
 fn the_log_names_what_changed_after_a_revision() {
-    let mut state = State::new(JwksCache::offline());
+    let mut state = State::new(SecretKeys::default(), JwksCache::offline());
     state.replace(Listing { revision: 10, entries: vec![entry(keys::app("a"), stored("a", ""), 3)] });
     assert_eq!(state.changed_since(9), None, "before the listing nothing is known");
     assert!(state.changed_since(10).unwrap().is_empty());
@@ -61,7 +62,7 @@ fn the_log_names_what_changed_after_a_revision() {
 
 #[test]
 fn the_log_is_bounded_and_forgets_whole_revisions() {
-    let mut state = State::new(JwksCache::offline());
+    let mut state = State::new(SecretKeys::default(), JwksCache::offline());
     let pair = |revision| Changes {
         revision,
         events: vec![Event::Delete { key: keys::app("a") }, Event::Delete { key: keys::app("b") }],
@@ -76,7 +77,7 @@ fn the_log_is_bounded_and_forgets_whole_revisions() {
 
 #[test]
 fn a_document_that_does_not_validate_leaves_the_last_good_one() {
-    let mut state = State::new(JwksCache::offline());
+    let mut state = State::new(SecretKeys::default(), JwksCache::offline());
     state.apply(&put(1, keys::app("a"), stored("a", "good")));
     for (revision, bad) in (2..).zip(["not JSON".to_owned(), "{}".to_owned(), stored("b", "another's")]) {
         state.apply(&put(revision, keys::app("a"), bad));
@@ -86,8 +87,31 @@ fn a_document_that_does_not_validate_leaves_the_last_good_one() {
 }
 
 #[test]
+fn an_application_whose_secrets_were_encrypted_anew_is_no_news() {
+    let keys = SecretKeys::parse(&"01".repeat(32)).unwrap();
+    let mut state = State::new(keys.clone(), JwksCache::offline());
+    let plain = stored("a", "");
+    state.apply(&put(1, keys::app("a"), plain.clone()));
+    let before = Arc::clone(&state.apps["a"]);
+    let config = AppConfig::from_stored(&serde_json::from_str(&plain).unwrap()).unwrap();
+    let mut anew: serde_json::Value =
+        serde_json::from_slice(&crate::secrets::stored(&config, &keys).unwrap()).unwrap();
+    anew["versionKept"] = json!(1);
+    state.apply(&put(2, keys::app("a"), anew.to_string()));
+    assert!(state.changed_since(1).unwrap().is_empty());
+    assert_eq!((state.revision, state.apps["a"].app.version), (2, 1));
+    assert_eq!(state.apps["a"].for_nodes, before.for_nodes);
+    // A document that cannot be decrypted is news, and so is the good one after it.
+    anew["authKey"]["key"]["encrypted"] = json!("v1:0123456789abcdef:AAAA");
+    state.apply(&put(3, keys::app("a"), anew.to_string()));
+    assert_eq!(Vec::from_iter(state.changed_since(2).unwrap()), subjects(&["a"]));
+    state.apply(&put(4, keys::app("a"), plain));
+    assert_eq!(Vec::from_iter(state.changed_since(3).unwrap()), subjects(&["a"]));
+}
+
+#[test]
 fn a_new_listing_drops_what_is_gone_and_keeps_what_is_the_same() {
-    let mut state = State::new(JwksCache::offline());
+    let mut state = State::new(SecretKeys::default(), JwksCache::offline());
     state.apply(&put(1, keys::app("same"), stored("same", "")));
     state.apply(&put(2, keys::app("gone"), stored("gone", "")));
     let before = Arc::clone(&state.apps["same"]);
@@ -101,7 +125,7 @@ fn a_new_listing_drops_what_is_gone_and_keeps_what_is_the_same() {
 
 #[test]
 fn a_new_listing_with_documents_that_do_not_validate_leaves_the_last_good_ones() {
-    let mut state = State::new(JwksCache::offline());
+    let mut state = State::new(SecretKeys::default(), JwksCache::offline());
     state.apply(&put(1, keys::SETTINGS.into(), Settings::default().to_json().to_string()));
     state.apply(&put(2, keys::app("a"), stored("a", "good")));
     let bad = [keys::SETTINGS.to_owned(), keys::app("a")].map(|key| entry(key, "not JSON".into(), 3));
@@ -146,6 +170,9 @@ impl Store for Behind {
     async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
         self.inner.revoke_lease(lease).await
     }
+    async fn compact(&self, before: u64) -> Result<(), StoreError> {
+        self.inner.compact(before).await
+    }
     async fn close(&self) {
         self.inner.close().await;
     }
@@ -157,7 +184,8 @@ async fn a_follower_whose_watch_fell_behind_reads_everything_again() {
     let inner = EmbeddedStore::open(directory.path()).await.unwrap();
     let store: Arc<dyn Store> = Arc::new(Behind { inner, healthy: AtomicBool::new(false) });
     let usage = Usage::open(Arc::clone(&store), "r").await.unwrap();
-    let (model, follower) = Model::open(Arc::clone(&store), JwksCache::offline(), usage).await.unwrap();
+    let (model, follower) =
+        Model::open(Arc::clone(&store), SecretKeys::default(), JwksCache::offline(), usage).await.unwrap();
     let missed = Op::put(keys::app("missed"), stored("missed", ""));
     store.commit(vec![], vec![missed]).await.unwrap();
     let stop = CancellationToken::new();

@@ -36,6 +36,7 @@ macro_rules! store_contract {
             revoking_deletes_in_one_revision,
             another_put_replaces_the_lease,
             a_commit_with_a_dead_lease_is_refused,
+            compacting_forgets_what_was_before_and_nothing_else,
             closing_ends_watches_and_refuses_calls,
         );
     };
@@ -308,6 +309,32 @@ pub(crate) async fn a_commit_with_a_dead_lease_is_refused(store: Arc<dyn Store>)
     store.revoke_lease(lease).await.expect("a live lease");
     assert_eq!(store.commit(vec![], put(lease)).await, Err(StoreError::LeaseNotFound));
     assert!(keys(&*store, "").await.is_empty());
+}
+
+pub(crate) async fn compacting_forgets_what_was_before_and_nothing_else(store: Arc<dyn Store>) {
+    let first = put(&*store, "a", "1").await;
+    let second = put(&*store, "a", "2").await;
+    let third = put(&*store, "b", "3").await;
+    let mut following = store.watch("", third + 1).await.expect("a watch");
+    store.compact(third).await.expect("it compacts");
+    store.compact(second).await.expect("that is done already");
+    for gone in [first, second] {
+        let watched = store.watch("", gone).await;
+        let error = match watched {
+            Ok(mut watch) => {
+                timeout(PATIENCE, watch.next()).await.expect("an item in time").expect("an item").err()
+            }
+            Err(error) => Some(error),
+        };
+        assert!(matches!(error, Some(StoreError::Compacted { .. })), "{error:?}");
+    }
+    let mut watch = store.watch("", third).await.expect("a watch");
+    assert_eq!(summary(&next_events(&mut watch).await), ["b=3"]);
+    assert_eq!(keys(&*store, "").await, ["a", "b"]);
+    let fourth = put(&*store, "c", "4").await;
+    for watch in [&mut watch, &mut following] {
+        assert_eq!(next_events(watch).await.revision, fourth);
+    }
 }
 
 pub(crate) async fn closing_ends_watches_and_refuses_calls(store: Arc<dyn Store>) {

@@ -67,11 +67,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// [`StoreError::LeaseNotFound`] when it has expired or was revoked before.
     async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError>;
 
-    /// Forgets the changes before a revision; watches from that one on still work. A backend that bounds its
-    /// history by itself, as this default does, has nothing to do.
-    async fn compact(&self, _before: u64) -> Result<(), StoreError> {
-        Ok(())
-    }
+    /// Forgets the changes before a revision; watches from that one on still work.
+    async fn compact(&self, before: u64) -> Result<(), StoreError>;
 
     /// Whether another store was found in its place: every call is refused then, until the process is started again.
     fn is_replaced(&self) -> bool {

@@ -48,9 +48,14 @@ impl Plane {
 
     pub(crate) async fn start_with(directory: TempDir, member_ttl: Duration) -> Self {
         let config = ControlPlaneConfig { member_ttl, ..ControlPlaneConfig::new(directory.path()) };
+        Self { directory: Some(directory), ..Self::open(config).await }
+    }
+
+    /// On data that is the caller's.
+    pub(crate) async fn open(config: ControlPlaneConfig) -> Self {
         let control = ControlPlane::open(config, gate()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self { directory: Some(directory), ..Self::serve(control, listener) }
+        Self::serve(control, listener)
     }
 
     /// A replica on etcd.

@@ -212,6 +212,10 @@ impl Store for EmbeddedStore {
         self.ask(|reply| Request::Write(Write::Revoke { lease, reply })).await
     }
 
+    async fn compact(&self, before: u64) -> Result<(), StoreError> {
+        self.ask(|reply| Request::Write(Write::Forget { before, reply })).await
+    }
+
     async fn close(&self) {
         let Some(Open { slot, requests, revision, writer }) = self.open.lock().take() else { return };
         drop((slot, requests, revision));

@@ -155,19 +155,21 @@ pub(super) fn transact<T>(
 ) -> Result<(T, u64), redb::Error> {
     let mut txn = database.begin_write()?;
     txn.set_durability(Durability::Immediate)?;
-    let (answer, before, after) = {
+    let (answer, is_changed, after) = {
         let mut batch = Batch::open(&txn)?;
         let before = batch.revision;
         let answer = work(&mut batch)?;
-        if batch.revision != before {
+        let is_changed = batch.revision != before || batch.compacted.is_some();
+        let after = batch.revision;
+        if is_changed {
             batch.finish(limits)?;
         }
-        (answer, before, batch.revision)
+        (answer, is_changed, after)
     };
-    if after == before {
-        txn.abort()?;
-    } else {
+    if is_changed {
         txn.commit()?;
+    } else {
+        txn.abort()?;
     }
     Ok((answer, after))
 }
@@ -180,6 +182,8 @@ pub(super) struct Batch<'t> {
     leased: Table<'t, (u64, &'static str), ()>,
     revision: u64,
     log_bytes: u64,
+    /// The newest revision that this transaction has taken out of the log.
+    compacted: Option<u64>,
 }
 
 impl<'t> Batch<'t> {
@@ -194,6 +198,7 @@ impl<'t> Batch<'t> {
             leased: txn.open_table(LEASED)?,
             revision,
             log_bytes,
+            compacted: None,
         })
     }
 
@@ -266,22 +271,37 @@ impl<'t> Batch<'t> {
         Ok(true)
     }
 
+    /// Takes the changes before a revision out of the log; the newest always stays.
+    pub(super) fn forget(&mut self, before: u64) -> Result<Commit, redb::Error> {
+        while let Some((oldest, size)) = self.oldest_logged()? {
+            if oldest.0 >= before.min(self.revision) {
+                break;
+            }
+            self.drop_logged(oldest, size)?;
+        }
+        Ok(Commit::Committed { revision: self.revision })
+    }
+
+    fn drop_logged(&mut self, at: LogKey, size: u64) -> Result<(), redb::Error> {
+        self.log.remove(at)?;
+        self.log_bytes -= size;
+        self.compacted = Some(at.0);
+        Ok(())
+    }
+
     /// Writes the counters and shortens the log, whole revisions at a time; the newest always stays.
-    fn finish(&mut self, limits: LogLimits) -> Result<(), redb::Error> {
-        let mut compacted = None;
+    fn finish(mut self, limits: LogLimits) -> Result<(), redb::Error> {
         let mut events = redb::ReadableTableMetadata::len(&self.log)?;
         while let Some((oldest, size)) = self.oldest_logged()? {
-            let started = compacted == Some(oldest.0);
+            let started = self.compacted == Some(oldest.0);
             let full = events > limits.events || self.log_bytes > limits.bytes;
             if oldest.0 == self.revision || !(started || full) {
                 break;
             }
-            self.log.remove(oldest)?;
-            self.log_bytes -= size;
+            self.drop_logged(oldest, size)?;
             events -= 1;
-            compacted = Some(oldest.0);
         }
-        if let Some(compacted) = compacted {
+        if let Some(compacted) = self.compacted {
             self.counters.insert("compacted", compacted)?;
         }
         self.counters.insert("revision", self.revision)?;

@@ -38,6 +38,7 @@ pub(super) enum Request {
 pub(super) enum Write {
     Commit { conditions: Vec<Condition>, ops: Vec<Op>, reply: Reply<Commit> },
     Revoke { lease: LeaseId, reply: Reply<()> },
+    Forget { before: u64, reply: Reply<()> },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +135,7 @@ impl Writer {
                     }
                     answer(reply, outcome.map(|_| ()));
                 }
+                Write::Forget { reply, .. } => answer(reply, outcome.map(|_| ())),
             }
         }
     }
@@ -219,6 +221,7 @@ fn apply(
         // The lease itself goes when the transaction has succeeded.
         Write::Revoke { lease, .. } if leases.contains_key(lease) => batch.end_lease(*lease).map(Ok),
         Write::Revoke { .. } => Ok(Err(StoreError::LeaseNotFound)),
+        Write::Forget { before, .. } => batch.forget(*before).map(Ok),
     }
 }
 
