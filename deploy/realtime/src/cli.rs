@@ -386,13 +386,17 @@ pub(crate) struct SubArgs {
     pub(crate) client: ClientArgs,
 }
 
-/// Every long flag of every command: what the environment and the file may name.
+/// Keys themselves in the place of the file of `--secrets-key`: a variable and a key of the file only, because other
+/// users of the machine see the command line.
+pub(crate) const SECRETS_KEY_TEXT: &str = "secrets-key-text";
+
+/// Every long flag of every command, and what is no flag: what the environment and the file may name.
 pub(crate) fn flag_names() -> BTreeSet<String> {
     fn collect(command: &clap::Command, names: &mut BTreeSet<String>) {
         names.extend(command.get_arguments().filter_map(|a| a.get_long()).map(str::to_owned));
         command.get_subcommands().for_each(|c| collect(c, names));
     }
-    let mut names = BTreeSet::new();
+    let mut names = BTreeSet::from([SECRETS_KEY_TEXT.to_owned()]);
     collect(&Cli::command(), &mut names);
     names
 }

@@ -13,7 +13,10 @@ const { BINARY } = require('../lib/server')
 
 const DIRECTORY = path.join(__dirname, '../../../deploy/compose')
 const ROLES = ['control-plane', 'data-plane', 'gateway']
-const VARIABLES = { REALTIME_OPERATOR_TOKEN: 'operator-token-of-the-compose-test' }
+const VARIABLES = {
+  REALTIME_OPERATOR_TOKEN: 'operator-token-of-the-compose-test',
+  REALTIME_SECRETS_KEY_TEXT: Buffer.alloc(32, 1).toString('base64')
+}
 
 /** The file with its merges done and its variables replaced. */
 function compose () {

@@ -14,8 +14,10 @@ pub(crate) enum RoleCommand {
     /// its terminal closes the sessions spread over --drain-seconds and stops; a second signal stops at once.
     ///
     /// Without REALTIME_OPERATOR_TOKEN (key operator-token; there is no flag, which other users could see) and without
-    /// --operator-tokens, an operator token is made at the first start, in DATA_DIR/operator.token. RUST_LOG selects
-    /// log lines (default: info); they go to standard error, as JSON unless it is a terminal.
+    /// --operator-tokens, an operator token is made at the first start, in DATA_DIR/operator.token. Without --secrets-key
+    /// and without REALTIME_SECRETS_KEY_TEXT (key secrets-key-text), which has the keys themselves, so is a key for the
+    /// applications' secrets, in DATA_DIR/secrets.key. RUST_LOG selects log lines (default: info); they go to standard
+    /// error, as JSON unless it is a terminal.
     Serve(ServeArgs),
     /// Run a control plane of a cluster
     ///
@@ -26,8 +28,10 @@ pub(crate) enum RoleCommand {
     ///
     /// Operator tokens come from REALTIME_OPERATOR_TOKEN (key operator-token; there is no flag, which other users could
     /// see) or --operator-tokens, the same for all replicas. Without --etcd there may be neither: a token is made at the
-    /// first start then, in DATA_DIR/operator.token. RUST_LOG selects log lines (default: info); they go to standard
-    /// error, as JSON unless it is a terminal.
+    /// first start then, in DATA_DIR/operator.token. The keys that encrypt applications' secrets come from --secrets-key
+    /// or REALTIME_SECRETS_KEY_TEXT (key secrets-key-text), the same for all replicas; with neither, secrets lie in etcd
+    /// in the clear, and without --etcd a key is made in DATA_DIR/secrets.key. RUST_LOG selects log lines (default:
+    /// info); they go to standard error, as JSON unless it is a terminal.
     ControlPlane(ControlPlaneArgs),
     /// Run a data-plane node of a cluster
     ///
@@ -66,6 +70,10 @@ pub(crate) struct ServeArgs {
     /// Operator tokens: a name and a SHA-256 in hex per line, read again when the file changes
     #[arg(long, value_name = "FILE")]
     pub(crate) operator_tokens: Option<String>,
+    /// File with the keys by which applications' secrets are encrypted in the store: 32 bytes in base64 or hex per
+    /// line; the first encrypts, all decrypt [default: DATA_DIR/secrets.key]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secrets_key: Option<String>,
     /// Over how many seconds a stop closes the sessions
     #[arg(default_value = defaults::DRAIN_SECONDS, long, value_name = "SECONDS")]
     pub(crate) drain_seconds: Option<String>,
@@ -185,6 +193,11 @@ pub(crate) struct ControlPlaneArgs {
     /// Operator tokens: a name and a SHA-256 in hex per line, read again when the file changes
     #[arg(long, value_name = "FILE")]
     pub(crate) operator_tokens: Option<String>,
+    /// File with the keys by which applications' secrets are encrypted in the store: 32 bytes in base64 or hex per
+    /// line; the first encrypts, all decrypt [default without --etcd:
+    /// DATA_DIR/secrets.key]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secrets_key: Option<String>,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
     /// Write the bound addresses into this file, as JSON, once serving

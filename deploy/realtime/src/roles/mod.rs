@@ -21,6 +21,7 @@ mod operators;
 mod process;
 mod public;
 mod ready;
+mod secrets;
 mod serve;
 mod signals;
 mod tasks;

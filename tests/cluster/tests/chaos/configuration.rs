@@ -6,7 +6,7 @@ use realtime_testkit::{Client, Cluster, TestApp, eventually};
 use serde_json::{Value, json};
 
 /// The key of an application in etcd.
-fn key(app: &TestApp) -> String {
+pub(crate) fn key(app: &TestApp) -> String {
     format!("/realtime/apps/{}", app.id())
 }
 
@@ -18,7 +18,7 @@ async fn refused(cluster: &Cluster, replica: usize, node: usize) -> Option<Vec<(
 }
 
 /// Waits until every node lists just this as refused, whichever replica is asked.
-async fn refused_everywhere(cluster: &Cluster, expected: &[(&str, &str)]) {
+pub(crate) async fn refused_everywhere(cluster: &Cluster, expected: &[(&str, &str)]) {
     for replica in 0..cluster.control_planes.len() {
         for node in 0..cluster.nodes.len() {
             eventually(&format!("{expected:?} refused by node {node}"), async || {
@@ -35,7 +35,7 @@ async fn refused_everywhere(cluster: &Cluster, expected: &[(&str, &str)]) {
 }
 
 /// The sessions are there, and new ones are opened at every node.
-async fn serves(cluster: &Cluster, app: &TestApp, session: &mut Client, round: &str) {
+pub(crate) async fn serves(cluster: &Cluster, app: &TestApp, session: &mut Client, round: &str) {
     for (i, node) in cluster.nodes.iter().enumerate() {
         let mut publisher = app.at(node).connect(&format!("{round}-{i}"), &[PUBLISHER]).await;
         publisher.publish("news", format!("{round} {i}")).await;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use realtime_auth::Gate;
-use realtime_control_plane::{ControlPlane, ControlPlaneConfig as EmbeddedConfig, Health, ReplicaConfig};
+use realtime_control_plane::{ControlPlane, Health, ReplicaConfig};
 use realtime_data_plane::grpc_port::GrpcConnections;
 use realtime_data_plane::metrics::{self, Gauges};
 use realtime_data_plane::{AdminListener, GrpcPort};
@@ -81,12 +81,10 @@ async fn open(
     gate: &Arc<Gate>,
 ) -> Result<ControlPlane, Failure> {
     match store {
-        StoreConfig::DataDir(dir) => ControlPlane::open(EmbeddedConfig::new(&dir), Arc::clone(gate))
-            .await
-            .map_err(|e| Failure::new(format!("--data-dir: {e}"))),
-        StoreConfig::Etcd { options, advertise, compact_every } => {
+        StoreConfig::DataDir { path, secrets } => secrets.open(&path, gate).await,
+        StoreConfig::Etcd { options, advertise, compact_every, secrets } => {
             let peering = links.peering(advertise.address(listeners.addresses.listen));
-            let replica = ReplicaConfig { compact_every, ..ReplicaConfig::new(peering) };
+            let replica = ReplicaConfig { compact_every, secrets, ..ReplicaConfig::new(peering) };
             let opened = ControlPlane::open_on_etcd(&options, &replica, gate).await;
             // The error names the option.
             opened.map_err(|e| Failure::new(format!("--{e}")))

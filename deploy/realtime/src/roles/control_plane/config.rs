@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use realtime_control_plane::SecretKeys;
 use realtime_control_plane::store::{EtcdError, EtcdOptions, EtcdPassword, EtcdTls, EtcdUser};
 
 use crate::cli::{ControlPlaneArgs, EtcdArgs, defaults};
@@ -11,6 +12,7 @@ use crate::failure::Failure;
 use crate::roles::links::{Advertised, LinksConfig};
 use crate::roles::listeners::Ports;
 use crate::roles::operators::Operators;
+use crate::roles::secrets::{self, DataDirKeys};
 
 /// The values of `control-plane`.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ pub(in crate::roles) struct ControlPlaneConfig {
 #[derive(Debug)]
 pub(super) enum StoreConfig {
     /// In a file of this process's own.
-    DataDir(PathBuf),
+    DataDir { path: PathBuf, secrets: DataDirKeys },
     /// In etcd, with other replicas.
     Etcd {
         options: Box<EtcdOptions>,
@@ -36,6 +38,7 @@ pub(super) enum StoreConfig {
         advertise: Advertised,
         /// `None`: somebody else sees to it.
         compact_every: Option<Duration>,
+        secrets: SecretKeys,
     },
 }
 
@@ -60,6 +63,7 @@ pub(in crate::roles) fn resolve(
     let compact_every =
         r.value("etcd-compact-seconds", compact, defaults::ETCD_COMPACT_SECONDS, parse::period_or_off);
     let data_dir = r.text("data-dir", args.data_dir.as_ref());
+    let secrets = secrets::resolve(&mut r, args.secrets_key.as_ref());
     let advertise = ("advertise", args.advertise.as_ref());
     let store = match (etcd, listen, &links) {
         (Ok(Some(options)), Ok(listen), Ok(links)) => {
@@ -72,20 +76,16 @@ pub(in crate::roles) fn resolve(
             }
             let advertise = Advertised::resolve(&mut r, advertise, ("listen", listen), links);
             advertise.and_then(|advertise| {
-                let options = Box::new(options);
-                Ok(StoreConfig::Etcd { options, advertise, compact_every: compact_every? })
+                let (options, secrets) = (Box::new(options), secrets?.unwrap_or_default());
+                Ok(StoreConfig::Etcd { options, advertise, compact_every: compact_every?, secrets })
             })
         }
-        (Ok(None), _, _) => {
-            let given =
-                data_dir.as_ref().map(|given| given.clone().unwrap_or_else(|| defaults::DATA_DIR.into()));
-            given.map(|dir| StoreConfig::DataDir(dir.into())).map_err(|noted| *noted)
-        }
+        (Ok(None), _, _) => in_data_dir(&mut r, data_dir, secrets),
         (Err(noted), _, _) | (_, Err(noted), _) => Err(noted),
         (_, _, Err(noted)) => Err(*noted),
     };
     let operators = match (operators, &store) {
-        (Ok(None), Ok(StoreConfig::DataDir(dir))) => Operators::in_data_dir(&mut r, dir),
+        (Ok(None), Ok(StoreConfig::DataDir { path, .. })) => Operators::in_data_dir(&mut r, path),
         (Ok(given), _) => Ok(given.unwrap_or(Operators::Nobody)),
         (Err(noted), _) => Err(noted),
     };
@@ -98,6 +98,17 @@ pub(in crate::roles) fn resolve(
         allow_insecure_jwks: insecure_jwks?,
         ready_file: ready_file?.map(PathBuf::from),
     })
+}
+
+/// The store in a directory of this process's own.
+fn in_data_dir(
+    r: &mut Resolver<'_>,
+    given: Result<Option<String>, Noted>,
+    secrets: Result<Option<SecretKeys>, Noted>,
+) -> Result<StoreConfig, Noted> {
+    let path = PathBuf::from(given?.unwrap_or_else(|| defaults::DATA_DIR.into()));
+    let secrets = DataDirKeys::resolve(r, secrets?, &path)?;
+    Ok(StoreConfig::DataDir { path, secrets })
 }
 
 /// The etcd that is named, if one is.
@@ -180,7 +191,7 @@ mod tests {
         let config = resolve(&ControlPlaneArgs::default(), &Layers::default()).unwrap();
         assert_eq!(config.ports.listen.to_string(), "127.0.0.1:7070");
         assert_eq!(config.ports.admin.unwrap().to_string(), "127.0.0.1:9091");
-        assert!(matches!(config.store, StoreConfig::DataDir(dir) if dir.ends_with("realtime-data")));
+        assert!(matches!(config.store, StoreConfig::DataDir { path, .. } if path.ends_with("realtime-data")));
         let config = resolve(&on_etcd("http://a:1, http://b:1"), &operated()).unwrap();
         let StoreConfig::Etcd { options, compact_every, .. } = config.store else { panic!("on etcd") };
         assert_eq!((options.endpoints.len(), options.prefix.as_str()), (2, "/realtime"));

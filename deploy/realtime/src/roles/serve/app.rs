@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use realtime_auth::Gate;
-use realtime_control_plane::{ControlPlane, ControlPlaneConfig};
+use realtime_control_plane::ControlPlane;
 use realtime_data_plane::{Cluster, FrontDoor, GrpcPort, PubSubService};
 use realtime_discovery::Registration;
 use realtime_gateway::{GatewayState, Nodes, UnfinishedBodies};
@@ -55,14 +55,12 @@ impl Role for App {
 
     /// Opens the store, binds the ports, starts the node.
     async fn build(config: ServeConfig) -> Result<Self, Failure> {
-        let ServeConfig { ports, public, forwarding, data_dir, node_id, .. } = config;
+        let ServeConfig { ports, public, forwarding, data_dir, secrets, node_id, .. } = config;
         let ServeConfig { shards, operators, drain, ready_file, demo, .. } = config;
         let mut process = Process::new(ready_file);
         let gate = gate::new(gate::jwks(public.allow_insecure_jwks));
         // First of all, because it tells whether the data directory is ours alone.
-        let control = ControlPlane::open(ControlPlaneConfig::new(&data_dir), Arc::clone(&gate))
-            .await
-            .map_err(|e| Failure::new(format!("--data-dir: {e}")))?;
+        let control = secrets.open(&data_dir, &gate).await?;
         let token_file = operators.start(&gate, &mut process.tasks)?;
         let listeners = Listeners::bind(ports).await?;
         let public = public.start(&mut process.tasks)?;

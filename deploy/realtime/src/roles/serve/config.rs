@@ -10,6 +10,7 @@ use crate::roles::forwarding::ForwardingConfig;
 use crate::roles::listeners::Ports;
 use crate::roles::operators::Operators;
 use crate::roles::public::PublicConfig;
+use crate::roles::secrets::{self, DataDirKeys};
 
 /// The values of `serve`.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub(in crate::roles) struct ServeConfig {
     pub(super) public: PublicConfig,
     pub(super) forwarding: ForwardingConfig,
     pub(super) data_dir: PathBuf,
+    pub(super) secrets: DataDirKeys,
     pub(super) node_id: String,
     /// 0: one per core.
     pub(super) shards: usize,
@@ -40,7 +42,13 @@ pub(in crate::roles) fn resolve(args: &ServeArgs, layers: &Layers) -> Result<Ser
     let node_id = r.value("node-id", args.node_id.as_ref(), defaults::NODE_ID, parse::node_id);
     let shards = r.value("shards", args.shards.as_ref(), defaults::SHARDS, parse::shards);
     let operators = Operators::resolve(&mut r, args.operator_tokens.as_ref());
+    let secrets = secrets::resolve(&mut r, args.secrets_key.as_ref());
     let data_dir = data_dir.map(|given| PathBuf::from(given.unwrap_or_else(|| defaults::DATA_DIR.into())));
+    let secrets = match (secrets, &data_dir) {
+        (Ok(given), Ok(data_dir)) => DataDirKeys::resolve(&mut r, given, data_dir),
+        (Err(noted), _) => Err(noted),
+        (_, Err(noted)) => Err(*noted),
+    };
     let operators = match (operators, &data_dir) {
         (Ok(None), Ok(data_dir)) => Operators::in_data_dir(&mut r, data_dir),
         (Ok(None), Err(noted)) => Err(*noted),
@@ -63,6 +71,7 @@ pub(in crate::roles) fn resolve(args: &ServeArgs, layers: &Layers) -> Result<Ser
         node_id: node_id?,
         shards: shards?,
         data_dir: data_dir?,
+        secrets: secrets?,
         operators: operators?,
         drain: drain?,
         ready_file: ready_file?.map(PathBuf::from),
