@@ -194,8 +194,7 @@ pub(crate) struct ControlPlaneArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) operator_tokens: Option<String>,
     /// File with the keys by which applications' secrets are encrypted in the store: 32 bytes in base64 or hex per
-    /// line; the first encrypts, all decrypt [default without --etcd:
-    /// DATA_DIR/secrets.key]
+    /// line; the first encrypts, all decrypt [default without --etcd: DATA_DIR/secrets.key]
     #[arg(long, value_name = "FILE")]
     pub(crate) secrets_key: Option<String>,
     #[command(flatten)]
