@@ -9,6 +9,7 @@ mod node;
 mod plane;
 
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use realtime_control_plane::store::{EmbeddedStore, EtcdOptions, EtcdStore, Op, Store, StoreError};
 use realtime_control_plane::{ControlPlaneConfig, ReplicaConfig, SecretKeys, encrypted_app};
 use realtime_proto::ErrorCode;
@@ -127,6 +128,7 @@ on_both_stores!(
     a_key_is_replaced_by_another_and_then_needed_no_more,
     without_its_key_an_application_is_named_and_never_overwritten_until_new_secrets_come,
     a_secret_that_was_moved_to_another_place_is_refused,
+    a_write_while_documents_are_encrypted_anew_is_not_undone,
 );
 
 fn with_secrets(app_id: &str) -> Value {
@@ -314,6 +316,33 @@ async fn a_secret_that_was_moved_to_another_place_is_refused(kept: Kept) {
         assert_refused(refused, ErrorCode::Unprocessable, &[field]);
     }
     plane.patch("thief", &json!({"adminKey": {"key": ADMIN_SECRET}})).await.expect("mended");
+}
+
+async fn a_write_while_documents_are_encrypted_anew_is_not_undone(kept: Kept) {
+    let ids: Vec<String> = (0..40).map(|i| format!("app-{i}")).collect();
+    let plane = kept.start("").await;
+    for id in &ids {
+        plane.create(&app(id)).await.unwrap();
+    }
+    plane.stop().await;
+    let plane = kept.start(OLD).await;
+    // From the last one on, against the direction of the other.
+    let change = json!({"description": "changed"});
+    let changes = ids.iter().rev().map(|id| plane.patch(id, &change));
+    let changed: Vec<_> = join_all(changes).await.into_iter().map(Result::unwrap).collect();
+    for app in &changed {
+        assert_eq!(plane.get(&app.app_id).await.unwrap(), *app);
+    }
+    plane.stop().await;
+    for id in [&ids[0], &ids[20], &ids[39]] {
+        let stored = kept.stored(id).await;
+        assert_eq!(stored["description"], "changed");
+        assert!(SecretField::AUTH_KEY.envelope(&stored).is_some(), "{stored}");
+    }
+    let plane = kept.start(OLD).await;
+    for app in &changed {
+        assert_eq!(plane.get(&app.app_id).await.unwrap(), *app);
+    }
 }
 
 #[tokio::test]
