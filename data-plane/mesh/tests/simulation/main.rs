@@ -4,7 +4,7 @@
 //! What must hold at every step: no publish reaches a node twice; what one publisher publishes on one topic arrives in
 //! order; a publish on a topic whose subscriber has been welcomed arrives, unless the link that it was queued for
 //! breaks; and what does not arrive was counted. In the end, once everything is healed, interest is the same at both
-//! ends of every link and nothing is left over.
+//! ends of every link: what is published then goes to the nodes with a subscriber and to no other. Nothing is left over.
 //!
 //! Of mirrored sessions: an open one is never announced as ended; one that its node's guardian had confirmed is announced
 //! once the node has died, if the guardian lives; and none is announced twice, or after its node has announced it, but by
@@ -12,6 +12,7 @@
 //!
 //! `SIMULATION_SEED=n` repeats one run, `SIMULATION_RUNS=n` makes more of them.
 
+mod ledger;
 mod network;
 mod node;
 mod plan;

@@ -129,6 +129,11 @@ impl Node {
         (id, publish)
     }
 
+    /// Whether a publish of another node has come.
+    pub(crate) fn has(&self, id: PublishId) -> bool {
+        self.arrived.contains(&id)
+    }
+
     /// A publish of another node has come.
     pub(crate) fn take(&mut self, publish: &Publish) -> PublishId {
         let text = std::str::from_utf8(&publish.json).expect("text");

@@ -1,10 +1,13 @@
 //! The cluster, its time, and what happens to it.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod traffic;
+
+use std::collections::BTreeMap;
 
 use realtime_mesh::{Inbound, LinkId, Member};
 use realtime_proto::generated::peer::LinkMessage;
 
+use crate::ledger::Ledger;
 use crate::network::Stream;
 use crate::node::{Node, PublishId};
 use crate::plan::{Plan, Trace};
@@ -46,6 +49,7 @@ pub(crate) struct World {
     partitions: BTreeMap<(usize, usize), u64>,
     /// With the stream that carries it.
     expected: BTreeMap<Expected, (String, [(usize, u64); 2])>,
+    ledger: Ledger,
     presence: Presence,
     /// Until when a life may be without a link to a peer that lives.
     cut_off: BTreeMap<u64, u64>,
@@ -64,6 +68,7 @@ impl World {
             away_until: 0,
             partitions: BTreeMap::new(),
             expected: BTreeMap::new(),
+            ledger: Ledger::default(),
             presence: Presence::default(),
             cut_off: BTreeMap::new(),
             trace: Trace::default(),
@@ -87,6 +92,7 @@ impl World {
         self.heal();
         self.pass(3 * LEASE);
         self.check_end();
+        self.publish_everything();
         self.trace.announced = self.presence.announcements();
         self.trace
     }
@@ -137,34 +143,6 @@ impl World {
     fn with(&mut self, place: usize, act: impl FnOnce(&mut Node)) {
         if let Ok(node) = &mut self.nodes[place] {
             act(node);
-        }
-    }
-
-    fn publish(&mut self, place: usize, topic: &str) {
-        let Ok(node) = &mut self.nodes[place] else { return };
-        let (id, publish) = node.next_publish(topic);
-        self.trace.published += 1;
-        let mut queued = BTreeSet::new();
-        node.mesh.publish(&publish, |link| {
-            assert!(queued.insert(format!("{link:?}")), "{id:?} was queued twice for one link");
-        });
-        let links: Vec<(LinkId, String)> =
-            node.mesh.links().map(|(link, member)| (link, member.incarnation.to_string())).collect();
-        let from = (place, node.life);
-        for (to, receiver) in self.nodes.iter().enumerate().filter(|(to, _)| *to != place) {
-            let Ok(receiver) = receiver else { continue };
-            let Some((link, _)) = links.iter().find(|(_, life)| **life == *receiver.member.incarnation)
-            else {
-                continue;
-            };
-            // Welcomed and linked: the promise. Without room in the queue it is counted instead.
-            let full = self.plan.queue_bytes < 1000;
-            let sound = |s: &Stream| !s.cut && s.up.contains(&Some(*link)) && s.joins(place, to);
-            if receiver.is_welcomed(topic) && !full && self.streams.iter().any(sound) {
-                assert!(queued.contains(&format!("{link:?}")), "{id:?} on {topic} was kept from node {to}");
-                let ends = [from, (to, receiver.life)];
-                self.expected.insert(Expected { publish: id, to }, (topic.to_owned(), ends));
-            }
         }
     }
 
@@ -400,6 +378,7 @@ impl World {
             let inbound = node.mesh.receive(link, item).expect("the protocol is kept");
             let Some(Inbound::Publish(publish)) = inbound else { continue };
             let id = node.take(&publish);
+            self.ledger.arrived(id.life);
             self.trace.arrived += 1;
             self.expected.remove(&Expected { publish: id, to: place });
         }
