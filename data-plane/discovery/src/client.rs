@@ -18,7 +18,7 @@ use tonic::{Code, Status, Streaming};
 use wire::stream_request::Kind as RequestKind;
 use wire::stream_response::Kind as ResponseKind;
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, Failure};
 use crate::held::{Held, Removed, Update, Violation};
 use crate::outage::Outage;
 use crate::replicas::Replicas;
@@ -135,21 +135,21 @@ impl Client {
 
     /// Keeps a stream open until a newer incarnation takes the id. Dropping the future ends it at any time.
     pub(crate) async fn run(mut self) {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(self.replicas.count());
         loop {
-            let opened = Instant::now();
-            let end = match self.open().await {
+            let (end, failure) = match self.open().await {
                 Ok(session) => {
-                    self.outage.opened(Instant::now());
+                    let opened = Instant::now();
+                    self.outage.opened(opened);
                     self.outlets.figures.send_modify(|figures| {
                         figures.connected = true;
                         figures.streams += 1;
                     });
                     let end = self.follow(session).await;
                     self.outlets.figures.send_modify(|figures| figures.connected = false);
-                    end
+                    (end, Failure::Stream(opened.elapsed()))
                 }
-                Err(end) => end,
+                Err(end) => (end, Failure::Attempt),
             };
             self.outage.lost(Instant::now());
             if end.superseded() {
@@ -162,7 +162,7 @@ impl Client {
                 return tracing::warn!(error = %end, "the discovery stream ended while this process was stopping");
             }
             self.replicas.move_on();
-            let wait = backoff.failed(opened.elapsed(), u64::from_le_bytes(random()));
+            let wait = backoff.failed(failure, u64::from_le_bytes(random()));
             tracing::warn!(error = %end, ?wait, "the discovery stream ended; going on with what is held");
             sleep(wait).await;
         }

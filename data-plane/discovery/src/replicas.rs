@@ -22,6 +22,11 @@ impl Replicas {
         Self { channels, next }
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.channels.len()
+    }
+
     /// The replica whose turn it is.
     pub(crate) fn client(&self) -> DiscoveryClient<Channel> {
         DiscoveryClient::new(self.channels[self.next].clone())
