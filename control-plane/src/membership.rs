@@ -10,6 +10,9 @@
 //! What an operator wants of a node is part of its member key: it reaches the node over whichever replica has its
 //! stream, at once or when it comes back, and ends with the incarnation.
 
+#[cfg(test)]
+mod simulation;
+
 use std::sync::Arc;
 use std::time::Duration;
 

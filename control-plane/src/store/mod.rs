@@ -238,7 +238,7 @@ pub enum StoreError {
 }
 
 /// Checks what [`Store::commit`] demands of its arguments, for every backend alike.
-fn check_commit(conditions: &[Condition], ops: &[Op]) -> Result<(), StoreError> {
+pub(crate) fn check_commit(conditions: &[Condition], ops: &[Op]) -> Result<(), StoreError> {
     if conditions.len() > MAX_COMMIT_PARTS || ops.len() > MAX_COMMIT_PARTS {
         return Err(StoreError::Invalid("a commit has at most 128 conditions and 128 operations"));
     }
