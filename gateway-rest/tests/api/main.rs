@@ -4,6 +4,7 @@
 
 mod apps;
 mod connections;
+mod forward;
 mod order;
 mod publish;
 mod services;
