@@ -5,11 +5,16 @@ use realtime_proto::generated::admin::Node;
 use realtime_testkit::server::OPERATOR_TOKEN;
 use realtime_testkit::{Request, Server};
 
-/// The members as a replica of the control plane lists them; `None` where it does not answer.
-pub async fn nodes(replica: &Server) -> Option<Vec<Node>> {
+/// The operator's way to a replica of the control plane; `None` where it does not answer.
+pub async fn admin(replica: &Server) -> Option<AdminClient> {
     let server = format!("http://{}", replica.listen());
     let channel = Channel::connect(&server, Some(OPERATOR_TOKEN)).await.ok()?;
-    AdminClient::new(channel).nodes().await.ok()
+    Some(AdminClient::new(channel))
+}
+
+/// The members as a replica of the control plane lists them; `None` where it does not answer.
+pub async fn nodes(replica: &Server) -> Option<Vec<Node>> {
+    admin(replica).await?.nodes().await.ok()
 }
 
 /// Their ids, sorted.
@@ -19,19 +24,23 @@ pub async fn node_ids(replica: &Server) -> Option<Vec<String>> {
     Some(ids)
 }
 
-/// The sum of a metric's series over its labels; 0 where the process does not answer.
-pub async fn sum(process: &Server, metric: &str) -> u64 {
-    let answer = Request::new(process.admin_listen(), "GET", "/metrics").exchange().await;
-    let text = answer.map(|answer| answer.text()).unwrap_or_default();
-    let series = text.lines().filter_map(|line| {
-        let rest = line.strip_prefix(metric)?;
-        let (labels, value) = rest.rsplit_once(' ')?;
-        (labels.is_empty() || labels.starts_with('{')).then(|| value.parse::<u64>().ok()).flatten()
-    });
-    series.sum()
+/// The sum of a metric's series over its labels, at an admin listener; `None` where nobody answers.
+///
+/// # Panics
+/// When the process does not have the metric.
+pub async fn sum(admin: &str, metric: &str) -> Option<u64> {
+    let answer = Request::new(admin, "GET", "/metrics").exchange().await.ok()?;
+    let text = answer.text();
+    let series = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(metric));
+    let values: Vec<u64> = series.filter_map(|line| line.rsplit_once(' ')?.1.parse().ok()).collect();
+    assert!(!values.is_empty(), "{metric} is not there:\n{text}");
+    Some(values.iter().sum())
 }
 
 /// What a node has lost on the way to others.
+///
+/// # Panics
+/// When it does not answer.
 pub async fn lost(node: &Server) -> u64 {
-    sum(node, "realtime_mesh_lost_total").await
+    sum(node.admin_listen(), "realtime_mesh_lost_total").await.expect("a node that answers")
 }

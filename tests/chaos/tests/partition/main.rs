@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use realtime_cluster_tests::operator::lost;
 use realtime_testkit::cluster::metric;
 use realtime_testkit::{
     Client, Cluster, Network, Request, Server, eventually, eventually_equal, in_own_network,
@@ -119,11 +120,6 @@ async fn payloads(subscriber: &mut Client, count: usize) -> Vec<Value> {
 async fn routed(node: &Server) -> (u64, u64) {
     let text = metrics(node).await;
     (sum(&text, "realtime_mesh_routed_total"), sum(&text, "realtime_mesh_replicated_total"))
-}
-
-/// Publishes that a node has lost on their way to others, whatever the reason.
-async fn lost(node: &Server) -> u64 {
-    sum(&metrics(node).await, "realtime_mesh_lost_total")
 }
 
 async fn metrics(node: &Server) -> String {
