@@ -39,6 +39,14 @@ impl ClusterCertificates {
         self.run(&["issue", "--name", name, "--host", host]);
     }
 
+    /// The same for so many days.
+    ///
+    /// # Panics
+    /// When the command fails.
+    pub fn issue_for(&self, name: &str, host: &str, days: u32) {
+        self.run(&["issue", "--name", name, "--host", host, "--days", &days.to_string()]);
+    }
+
     /// The arguments of the process of that name.
     ///
     /// # Panics

@@ -4,6 +4,7 @@
 mod delivery;
 mod inbound;
 mod membership;
+mod operations;
 mod outages;
 mod presence;
 mod script;

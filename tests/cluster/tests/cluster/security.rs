@@ -103,15 +103,16 @@ async fn renewed_certificates_count_without_a_restart() {
     let process = cluster.nodes.len() + cluster.control_planes.len() + cluster.gateways.len();
     let certificates = cluster.certificates().unwrap();
     for number in 0..process {
-        certificates.issue(&format!("process-{number}"), "127.0.0.1");
+        certificates.issue_for(&format!("process-{number}"), "127.0.0.1", 2);
     }
-    let all = || cluster.nodes.iter().chain(&cluster.control_planes).chain(&cluster.gateways);
-    for server in all() {
-        eventually("the new certificates", async || {
-            server.log().contains("cluster certificates read again").then_some(())
+    for server in cluster.nodes.iter().chain(&cluster.control_planes).chain(&cluster.gateways) {
+        eventually("the new certificate in use", async || {
+            let left = metric(server, "realtime_cluster_certificate_expires_in_seconds").await?;
+            (left <= 2 * 24 * 3600).then_some(())
         })
         .await;
     }
+    // New links, made with the new ones.
     cluster.nodes[1].start_again().await;
     cluster.settled().await;
 }
