@@ -12,7 +12,10 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
 
 fn script() -> Command {
-    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/cluster/run"));
+    // A test run that was started in the background ignores Ctrl-C, and so would everything that it starts.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT");
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/cluster/run"));
     command.env("REALTIME_BIN", binary()).stdin(Stdio::null());
     command
 }
