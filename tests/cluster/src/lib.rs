@@ -12,8 +12,8 @@ pub mod recorder;
 
 pub use consumer::Consumer;
 pub use crowd::Crowd;
-pub use load::{Load, Sent};
-pub use recorder::Recorder;
+pub use load::{Load, Sent, Way};
+pub use recorder::{Recorder, heard_everywhere};
 
 use std::time::Duration;
 

@@ -18,17 +18,34 @@ const HTTP_PACE: Duration = Duration::from_millis(20);
 /// Longer than any test.
 const TOKEN_SECONDS: u64 = 600;
 
+/// How somebody publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By a session at one node: what it publishes stays in order.
+    Session,
+    /// By a gateway, which goes from one node to another when nodes come and go: order is promised only while none does.
+    Gateway,
+}
+
 /// What one publisher has done.
 #[derive(Debug)]
 pub struct Sent {
     /// As its messages name it.
     pub name: String,
+    /// How it published.
+    pub way: Way,
     /// The numbers of the messages that were acknowledged.
     pub acknowledged: Vec<u64>,
     /// What was answered in place of an acknowledgement.
     pub refusals: Vec<String>,
     /// Its session has ended by itself.
     pub ended: bool,
+}
+
+impl Sent {
+    fn new(name: String, way: Way) -> Self {
+        Self { name, way, acknowledged: Vec::new(), refusals: Vec::new(), ended: false }
+    }
 }
 
 /// Publishers at work.
@@ -94,7 +111,7 @@ impl Default for Load {
 }
 
 async fn client(name: String, mut socket: RawSocket, stop: watch::Receiver<bool>) -> Sent {
-    let mut sent = Sent { name, acknowledged: Vec::new(), refusals: Vec::new(), ended: false };
+    let mut sent = Sent::new(name, Way::Session);
     let mut pace = interval(CLIENT_PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for number in 0.. {
@@ -140,7 +157,7 @@ async fn published(socket: &mut RawSocket, text: &str, number: u64, sent: &mut S
 }
 
 async fn http(name: String, request: Request, stop: watch::Receiver<bool>) -> Sent {
-    let mut sent = Sent { name, acknowledged: Vec::new(), refusals: Vec::new(), ended: false };
+    let mut sent = Sent::new(name, Way::Gateway);
     let mut pace = interval(HTTP_PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for number in 0.. {

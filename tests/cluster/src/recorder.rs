@@ -1,15 +1,16 @@
 //! A subscriber that writes down what comes: by sender, in the order of arrival.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use realtime_testkit::raw::{CLOSE, FIN, PING, PONG, RawFrame, encode};
-use realtime_testkit::{RawSocket, TestApp, eventually};
+use realtime_testkit::{RawSocket, Server, TestApp, eventually};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::numbered;
+use crate::{PUBLISHER, Sent, TOPIC, Way, numbered};
 
 /// A subscriber of one topic on one node. Dropping it drops the connection.
 #[derive(Debug)]
@@ -73,6 +74,43 @@ impl Recorder {
         if let Some(pair) = numbers.windows(2).find(|pair| pair[0] >= pair[1]) {
             panic!("{}: of {from}, {} came after {}", self.name, pair[1], pair[0]);
         }
+        self.misses_none(from, expected, &numbers);
+    }
+
+    /// The same of everything that was acknowledged, while nodes come and go: in order where that is promised then.
+    ///
+    /// # Panics
+    /// Naming what is missing, doubled or out of order.
+    pub async fn has_all_of(&self, sent: &Sent) {
+        match sent.way {
+            Way::Session => self.has_all(&sent.name, &sent.acknowledged).await,
+            Way::Gateway => self.has_each(&sent.name, &sent.acknowledged).await,
+        }
+    }
+
+    async fn has_each(&self, from: &str, expected: &[u64]) {
+        let what = format!("{}: {} messages of {from}", self.name, expected.len());
+        let sorted = || {
+            let mut numbers = self.numbers(from);
+            numbers.sort_unstable();
+            numbers
+        };
+        // What is missing after all is named below.
+        let came = async || {
+            let numbers = sorted();
+            let last = expected.last().is_none_or(|last| numbers.binary_search(last).is_ok());
+            (last && numbers.len() >= expected.len()).then_some(())
+        };
+        eventually(&what, came).await;
+        let numbers = sorted();
+        if let Some(pair) = numbers.windows(2).find(|pair| pair[0] == pair[1]) {
+            panic!("{}: of {from}, {} came twice", self.name, pair[0]);
+        }
+        self.misses_none(from, expected, &numbers);
+    }
+
+    /// Checks that all of it is among the numbers, which are sorted.
+    fn misses_none(&self, from: &str, expected: &[u64], numbers: &[u64]) {
         let missing: Vec<&u64> = expected.iter().filter(|n| numbers.binary_search(n).is_err()).collect();
         assert!(
             missing.is_empty(),
@@ -95,6 +133,27 @@ impl Recorder {
 
     fn seen(&self) -> MutexGuard<'_, HashMap<String, Vec<u64>>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits until what is published on any node reaches all of these subscribers. A welcome waits for the other nodes a
+/// quarter of a second at most, and on a busy machine they may take longer.
+///
+/// # Panics
+/// When something never reaches one.
+pub async fn heard_everywhere(app: &TestApp, nodes: &[Server], recorders: &[Recorder]) {
+    static PROBES: AtomicUsize = AtomicUsize::new(0);
+    for node in nodes {
+        let name = format!("probe-{}", PROBES.fetch_add(1, Ordering::Relaxed));
+        let mut socket = app.at(node).connect_raw(&app.token(&name, &[PUBLISHER]), &[]).await;
+        expect_welcome(&mut socket, "main").await;
+        eventually("a publish to be heard everywhere", async || {
+            let payload = numbered::json(&name, 0);
+            let publish = format!(r#"{{"type":"publish","data":{{"topic":"{TOPIC}","payload":{payload}}}}}"#);
+            socket.write_text(&publish).await;
+            recorders.iter().all(|recorder| !recorder.numbers(&name).is_empty()).then_some(())
+        })
+        .await;
     }
 }
 

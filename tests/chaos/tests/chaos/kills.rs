@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use realtime_cluster_tests::{Load, Recorder, Sent, TOPIC, alone, by, operator};
+use realtime_cluster_tests::{Load, Recorder, Sent, TOPIC, alone, by, heard_everywhere, operator};
 use realtime_testkit::cluster::metric;
 use realtime_testkit::{Cluster, Server, TestApp, eventually};
 use serde_json::json;
@@ -29,6 +29,7 @@ async fn subscribe(cluster: &Cluster, app: &TestApp) -> Vec<Recorder> {
     for (i, node) in cluster.nodes.iter().enumerate() {
         recorders.push(Recorder::open(&app.at(node), &format!("subscriber-{i}"), TOPIC).await);
     }
+    heard_everywhere(app, &cluster.nodes, &recorders).await;
     recorders
 }
 
@@ -49,6 +50,17 @@ async fn complete(recorders: &[Recorder], sent: &[Sent]) {
         for sent in sent {
             assert!(!sent.acknowledged.is_empty(), "{} has published nothing", sent.name);
             recorder.has_all(&sent.name, &sent.acknowledged).await;
+        }
+    }
+}
+
+/// The same where a node has gone meanwhile.
+async fn complete_without_a_node(recorders: &[Recorder], sent: &[Sent]) {
+    for recorder in recorders {
+        assert!(recorder.is_open(), "a session has ended");
+        for sent in sent {
+            assert!(!sent.acknowledged.is_empty(), "{} has published nothing", sent.name);
+            recorder.has_all_of(sent).await;
         }
     }
 }
@@ -109,7 +121,7 @@ async fn a_killed_node_costs_its_own_sessions_alone_and_takes_part_again() {
     let mut sent = load.stop().await;
     let dead = sent.remove(1);
     assert!(dead.ended, "{} goes on", dead.name);
-    complete(&recorders, &sent).await;
+    complete_without_a_node(&recorders, &sent).await;
     // What was under way at the moment; whether it was carried out, nobody knows.
     let gateway = sent.pop().expect("the gateway's publisher");
     assert!(gateway.refusals.len() <= 1, "{:?}", gateway.refusals);
@@ -118,6 +130,7 @@ async fn a_killed_node_costs_its_own_sessions_alone_and_takes_part_again() {
     cluster.nodes[1].start_again().await;
     cluster.settled().await;
     recorders.push(Recorder::open(&app.at(&cluster.nodes[1]), "subscriber-1", TOPIC).await);
+    heard_everywhere(&app, &cluster.nodes, &recorders).await;
     let load = Load::everywhere(&cluster, &app, "after").await;
     goes_on(&recorders, 4).await;
     let sent = load.stop().await;

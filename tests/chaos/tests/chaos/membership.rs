@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use realtime_cluster_tests::{Load, PUBLISHER, Recorder, TOPIC, alone, by, operator};
+use realtime_cluster_tests::{Load, PUBLISHER, Recorder, TOPIC, alone, by, heard_everywhere, operator};
 use realtime_testkit::cluster::metric;
 use realtime_testkit::{Cluster, eventually};
 use tokio::time::Instant;
@@ -19,6 +19,7 @@ async fn of_two_processes_with_one_id_the_newer_stays_wherever_it_is() {
     for i in [0, 2] {
         recorders.push(Recorder::open(&app.at(&cluster.nodes[i]), &format!("subscriber-{i}"), TOPIC).await);
     }
+    heard_everywhere(&app, &cluster.nodes, &recorders).await;
     let mut load = Load::new();
     for i in [0, 2] {
         load.client(&format!("client-{i}"), &app.at(&cluster.nodes[i])).await;
@@ -44,6 +45,7 @@ async fn of_two_processes_with_one_id_the_newer_stays_wherever_it_is() {
     }
     // The newer one has sessions, hears everybody and is heard.
     recorders.push(Recorder::open(&app.at(newer), "subscriber-1", TOPIC).await);
+    heard_everywhere(&app, &cluster.nodes, &recorders).await;
     let mut publisher = app.at(newer).connect("publisher", &[PUBLISHER]).await;
     publisher.publish(TOPIC, "~newer/0~").await;
     for recorder in &recorders {
@@ -52,7 +54,7 @@ async fn of_two_processes_with_one_id_the_newer_stays_wherever_it_is() {
     let sent = load.stop().await;
     for recorder in &recorders[..2] {
         for sent in &sent {
-            recorder.has_all(&sent.name, &sent.acknowledged).await;
+            recorder.has_all_of(sent).await;
         }
     }
     assert!(sent.iter().all(|sent| !sent.ended), "{:?}", sent.iter().map(|s| s.ended).collect::<Vec<_>>());
@@ -65,6 +67,7 @@ async fn a_node_that_was_stopped_is_out_at_once_and_nothing_is_lost_on_its_way()
     let app = cluster.app().set("tier", "unlimited").set("clientInboundAckEnabled", true).create().await;
     let recorder = Recorder::open(&app, "subscriber", TOPIC).await;
     let leaving = Recorder::open(&app.at(&cluster.nodes[2]), "leaving", TOPIC).await;
+    heard_everywhere(&app, &cluster.nodes, std::slice::from_ref(&recorder)).await;
     let mut load = Load::new();
     load.client("client", &app).await;
     load.http("caller", cluster.gateway(), &app);
@@ -91,6 +94,6 @@ async fn a_node_that_was_stopped_is_out_at_once_and_nothing_is_lost_on_its_way()
     let sent = load.stop().await;
     for sent in &sent {
         assert!(!sent.ended && sent.refusals.is_empty(), "{}: {:?}", sent.name, sent.refusals.first());
-        recorder.has_all(&sent.name, &sent.acknowledged).await;
+        recorder.has_all_of(sent).await;
     }
 }
