@@ -1,4 +1,4 @@
-"""The Python program of docs/protocol.md, as it stands there but for the address."""
+"""The Python program of docs/protocol.md, as it stands there but for the address, and the tables of docs/scaling.md."""
 
 import os
 import pathlib
@@ -32,6 +32,14 @@ class Documents(unittest.TestCase):
             timeout=DEADLINE,
         )
         self.assertEqual((ran.stdout, ran.returncode), (output[1], 0), ran.stderr)
+
+    def test_the_tables_of_the_scaling_page_are_what_the_script_computes(self):
+        page = (ROOT / "docs/scaling.md").read_text().splitlines()
+        script = [sys.executable, ROOT / "tests/bench/scaling.py"]
+        ran = subprocess.run(script, capture_output=True, text=True, timeout=DEADLINE, check=True)
+        rows = [line for line in ran.stdout.splitlines() if line.startswith("|")]
+        self.assertGreater(len(rows), 10)
+        self.assertEqual([row for row in rows if row not in page], [])
 
 
 if __name__ == "__main__":
