@@ -129,6 +129,21 @@ impl LinksConfig {
         }
     }
 
+    /// Notes an etcd on another machine that is reached without TLS.
+    pub(super) fn check_etcd(&self, r: &mut Resolver<'_>, urls: &[String]) {
+        if self.insecure {
+            return;
+        }
+        for url in urls {
+            let uri = url.parse::<Uri>();
+            if uri.is_ok_and(|uri| uri.scheme_str() == Some("http") && !is_this_machine(&uri)) {
+                let why = "is another machine, to which all keys and passwords would go in plain text; use https \
+                           with --etcd-ca, or allow it with --insecure-cluster";
+                r.note("etcd", &format!("{url} {why}"));
+            }
+        }
+    }
+
     /// Notes a name or address by which others call this process, and which its certificate does not hold.
     fn check_name(&self, r: &mut Resolver<'_>, flag: &str, host: &str) {
         if self.files.as_ref().is_some_and(|files| !files.is_for(host)) {

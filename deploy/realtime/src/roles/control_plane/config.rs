@@ -67,6 +67,7 @@ pub(in crate::roles) fn resolve(
     let advertise = ("advertise", args.advertise.as_ref());
     let store = match (etcd, listen, &links) {
         (Ok(Some(options)), Ok(listen), Ok(links)) => {
+            links.check_etcd(&mut r, &options.endpoints);
             if args.data_dir.is_some() {
                 r.note("data-dir", "not together with --etcd, which keeps everything");
             }
@@ -192,7 +193,7 @@ mod tests {
         assert_eq!(config.ports.listen.to_string(), "127.0.0.1:7070");
         assert_eq!(config.ports.admin.unwrap().to_string(), "127.0.0.1:9091");
         assert!(matches!(config.store, StoreConfig::DataDir { path, .. } if path.ends_with("realtime-data")));
-        let config = resolve(&on_etcd("http://a:1, http://b:1"), &operated()).unwrap();
+        let config = resolve(&on_etcd("http://127.0.0.1:1, http://localhost:1"), &operated()).unwrap();
         let StoreConfig::Etcd { options, compact_every, .. } = config.store else { panic!("on etcd") };
         assert_eq!((options.endpoints.len(), options.prefix.as_str()), (2, "/realtime"));
         assert_eq!(compact_every, Some(realtime_control_plane::COMPACT_EVERY));
@@ -206,10 +207,13 @@ mod tests {
         args.etcd.etcd_user = Some("root".into());
         let found = problems(&args, &operated());
         assert!(found.len() == 2 && found[0].starts_with("--etcd-key ") && found[1].starts_with("--etcd-p"));
-        let mut args = on_etcd("http://a:1");
+        let mut args = on_etcd("http://a:1,http://[::1]:1");
+        let found = problems(&args, &operated());
+        assert!(found.len() == 1 && found[0].contains("http://a:1 is another machine"), "{found:?}");
+        args.cluster.insecure_cluster = Some("true".into());
+        assert_eq!(problems(&args, &operated()), [""; 0]);
         args.data_dir = Some("dir".into());
         args.listen = Some("0.0.0.0:0".into());
-        args.cluster.insecure_cluster = Some("true".into());
         let found = problems(&args, &Layers::default()).join("\n");
         for flag in ["--data-dir", "--operator-tokens", "--advertise"] {
             assert!(found.contains(flag), "{flag} in {found}");
