@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::connection::{Connection, Ending, Phase};
 use super::hub::Hub;
 use super::inbound::Presence;
+use super::pace::Pace;
 use super::poller::Interest;
 use super::slab::Token;
 use super::wheel::{TICK_MS, Wheel};
@@ -31,6 +32,7 @@ pub(super) struct Drain {
     cursor: u32,
     /// Sessions are due that have outstanding messages: they are looked at again then.
     deferred_until: u64,
+    pace: Pace,
     /// Dropped when nothing is left, or when the drain is called off: either way the waiters go on.
     /// Several where a drain was asked for while one was under way.
     done: Vec<oneshot::Sender<()>>,
@@ -46,7 +48,7 @@ impl Drain {
         self.total.min((self.total as u64 * elapsed / self.over_ms) as usize + 1)
     }
 
-    /// The time is over: whatever is left goes.
+    /// The time is over: whatever is left goes, as fast as it may.
     fn is_over(&self, now_ms: u64) -> bool {
         now_ms - self.started_ms >= self.over_ms
     }
@@ -55,7 +57,8 @@ impl Drain {
     fn next_ms(&self) -> u64 {
         let next = self.closed as u64 * self.over_ms;
         let next = self.started_ms + next.div_ceil(self.total.max(1) as u64);
-        next.max(self.deferred_until.min(self.started_ms + self.over_ms))
+        let next = next.max(self.deferred_until.min(self.started_ms + self.over_ms));
+        next.max(self.pace.next_ms())
     }
 }
 
@@ -359,6 +362,7 @@ impl Hub {
             closed: 0,
             cursor: 0,
             deferred_until: 0,
+            pace: Pace::new(self.now_ms, over.as_millis() as u64, total),
             done: waiters,
         });
     }
@@ -371,7 +375,8 @@ impl Hub {
     /// when the time is over.
     fn run_drain(&mut self) {
         let Some(drain) = &mut self.drain else { return };
-        let missing = drain.due(self.now_ms).saturating_sub(drain.closed);
+        let due = drain.due(self.now_ms).saturating_sub(drain.closed);
+        let missing = due.min(drain.pace.room(self.now_ms));
         if missing == 0 || (self.now_ms < drain.deferred_until && !drain.is_over(self.now_ms)) {
             return;
         }
@@ -393,7 +398,9 @@ impl Hub {
         } else {
             drain.cursor = next.last().map_or(from, |last| last + 1);
         }
-        drain.closed = if last { drain.total } else { drain.closed + next.len() };
+        drain.pace.took(next.len());
+        let nobody_else = last && next.len() < missing;
+        drain.closed = if nobody_else { drain.total } else { drain.closed + next.len() };
         for index in next {
             self.end(index, Ending::Close(CloseCode::Draining));
         }

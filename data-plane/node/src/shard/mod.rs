@@ -19,6 +19,7 @@ mod interest;
 mod lifecycle;
 mod mirror;
 mod output;
+mod pace;
 mod poller;
 mod random;
 mod replies;
