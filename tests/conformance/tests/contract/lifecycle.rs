@@ -86,14 +86,6 @@ async fn sigterm_closes_sessions_with_1001_over_the_drain_time_and_exits_0() {
         clients.push(app.connect(&format!("user{n}"), &[]).await);
     }
     let start = Instant::now();
-    server.terminate();
-    // While sessions are open, new ones are refused.
-    let path = app.path(&app.token("late", &[]));
-    let refusal = eventually("the refusal of a draining node", async || {
-        RawSocket::open(app.address(), &path, &[]).await.err()
-    })
-    .await;
-    refusal.expect_problem_with_retry(503, "draining");
     let mut ends: Vec<_> = Vec::new();
     for client in clients {
         ends.push(tokio::spawn(async move {
@@ -102,6 +94,14 @@ async fn sigterm_closes_sessions_with_1001_over_the_drain_time_and_exits_0() {
             (close, start.elapsed())
         }));
     }
+    server.terminate();
+    // While sessions are open, new ones are refused.
+    let path = app.path(&app.token("late", &[]));
+    let refusal = eventually("the refusal of a draining node", async || {
+        RawSocket::open(app.address(), &path, &[]).await.err()
+    })
+    .await;
+    refusal.expect_problem_with_retry(503, "draining");
     let mut times = Vec::new();
     for end in ends {
         let (close, time) = end.await.expect("a session's end");
