@@ -34,6 +34,16 @@ fn what_is_wrong_on_the_command_line_is_one_line_with_what_may_be_meant() {
             "unrecognized subcommand 'aps'; a similar subcommand exists: 'apps'; see `realtime --help`",
         ),
         ("apps list --jsn", "--jsn: no such argument; is --json meant?; see `realtime apps list --help`"),
+        ("--jsn apps list", "--jsn: no such argument; see `realtime apps list --help`"),
+        (
+            "--token t apps list",
+            "--token: belongs behind `realtime apps list`; see `realtime apps list --help`",
+        ),
+        (
+            "token --secret s --expires-in -1",
+            "--expires-in (REALTIME_EXPIRES_IN, key expires-in): \"-1\" on the command line: must be a number of \
+             seconds above 0, or such as 15m, 12h, 30d, or never",
+        ),
         (
             "apps list --server nowhere",
             "--server (REALTIME_SERVER, key server): \"nowhere\" on the command line: must be a URL such as \
@@ -258,7 +268,9 @@ fn a_server_that_does_not_answer_is_given_up_in_time() {
 fn what_the_server_refuses_is_told_with_the_server() {
     let home = home();
     let server = Server::start(home.path(), &["--demo"]);
-    let public = server.public();
+    let (public, grpc) = (server.public(), server.grpc().replace("http", "ws"));
+    let mut at_grpc = realtime();
+    at_grpc.args(["pub", "demo", "news", "x", "--app-token", "a.b.c", "--server", &grpc]);
     for (mut command, said) in [
         (
             server.operator(&["apps", "list", "--token", "wrong"]),
@@ -278,6 +290,7 @@ fn what_the_server_refuses_is_told_with_the_server() {
             server.client(&["sub", "nope", "news", "--app-token", "a.b.c"]),
             format!("{public} refuses the session: no such application (404)"),
         ),
+        (at_grpc, format!("{grpc} refuses the session: this port speaks gRPC (400)")),
         (
             server.client(&["sub", "demo", "secure/x", "--app-token", &token(&server)]),
             "secure/x: refused: No permission to subscribe to this topic (permission_denied)".to_owned(),

@@ -23,6 +23,9 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 /// The largest frame taken. The server's own limit is a setting, 5 KiB by default; this only bounds memory.
 const MAX_FRAME: usize = 16 << 20;
 
+/// Of an answer that is no problem document, what may be shown.
+const MAX_LINE: usize = 200;
+
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<Box<dyn Stream>>>;
 
 /// How a connection ended, or why it was never made.
@@ -56,7 +59,8 @@ impl End {
         }
         let status = response.status();
         let body = response.body().as_deref().unwrap_or_default();
-        let said = serde_json::from_slice(body).ok().and_then(|p: Problem| p.detail.or(p.title));
+        let problem = serde_json::from_slice(body).ok().and_then(|p: Problem| p.detail.or(p.title));
+        let said = problem.or_else(|| plain(response).map(str::to_owned));
         let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok());
         Self {
             code: Some(4000 + status.as_u16()),
@@ -64,6 +68,14 @@ impl End {
             retry_after: retry_after.and_then(|s| s.parse().ok()).map(Duration::from_secs),
         }
     }
+}
+
+/// What a server that has no problem documents says, such as that its port speaks another protocol; one short line.
+fn plain(response: &Response) -> Option<&str> {
+    let media_type = response.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let line = std::str::from_utf8(response.body().as_deref()?).ok()?.trim();
+    let is_line = (1..=MAX_LINE).contains(&line.len()) && !line.contains(char::is_control);
+    (media_type.starts_with("text/plain") && is_line).then_some(line)
 }
 
 impl From<Error> for End {

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command, CommandFactory, FromArgMatches};
+use clap::{Arg, Command, CommandFactory, FromArgMatches};
 
 use super::Cli;
 use super::help::{brief, documented};
@@ -28,9 +28,14 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Cli, Ve
             return Err(failure(&error, &original, problems));
         };
         let unknown = args.remove(at).to_string_lossy().into_owned();
-        // What follows an unknown flag is most likely its value.
+        // What follows an unknown flag is most likely its value, unless it is a command.
         let is_flag = unknown.starts_with('-') && !unknown.contains('=');
-        while is_flag && args.get(at).is_some_and(|next| !next.to_string_lossy().starts_with('-')) {
+        let (_, command) = named(&args[..at]);
+        let is_value = |next: &OsString| {
+            let next = next.to_string_lossy();
+            !next.starts_with('-') && command.find_subcommand(&*next).is_none()
+        };
+        while is_flag && args.get(at).is_some_and(is_value) {
             args.remove(at);
         }
         problems.push(Problem(unknown_argument(&unknown, &error, &original)));
@@ -47,9 +52,14 @@ pub(crate) fn asks_for_json(args: &[OsString]) -> Option<bool> {
     said.last()
 }
 
-/// The same without the defaults, which would look like what somebody has given.
+/// The same without the defaults, which would look like what somebody has given. A negative number is a value: what is
+/// wrong with it is said where values are read.
 fn without_defaults(command: Command) -> Command {
-    command.mut_args(|arg| arg.default_value(None)).mut_subcommands(without_defaults)
+    let as_given = |arg: Arg| {
+        let takes_values = arg.get_action().takes_values();
+        arg.default_value(None).allow_negative_numbers(takes_values)
+    };
+    command.mut_args(as_given).mut_subcommands(without_defaults)
 }
 
 fn position_of_unknown(error: &clap::Error, args: &[OsString]) -> Option<usize> {
@@ -65,6 +75,15 @@ fn position_of_unknown(error: &clap::Error, args: &[OsString]) -> Option<usize> 
 }
 
 fn unknown_argument(argument: &str, error: &clap::Error, args: &[OsString]) -> String {
+    let (path, command) = named(args);
+    let name = argument.split('=').next().and_then(|flag| flag.strip_prefix("--"));
+    let is_its = |arg: &Arg| {
+        let aliases = arg.get_all_aliases().unwrap_or_default();
+        name.is_some_and(|name| arg.get_long() == Some(name) || aliases.contains(&name))
+    };
+    if command.get_arguments().any(is_its) {
+        return format!("{argument}: belongs behind `{path}`; see `{path} --help`");
+    }
     let similar = match error.get(ContextKind::SuggestedArg) {
         Some(ContextValue::String(name)) => format!("; is {name} meant?"),
         _ => String::new(),
@@ -76,10 +95,11 @@ fn unknown_argument(argument: &str, error: &clap::Error, args: &[OsString]) -> S
 fn failure(error: &clap::Error, args: &[OsString], mut problems: Vec<Problem>) -> Failure {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Failure::Shown(shown(args)),
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if problems.is_empty() => {
             let asked: Vec<OsString> = args.iter().cloned().chain(["--help".into()]).collect();
             Failure::Incomplete(shown(&asked).map(|help| help.render().to_string()).unwrap_or_default())
         }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Failure::Usage(problems),
         _ => {
             problems.push(Problem(format!("{}{}", sentence(&error.render().to_string()), see(args))));
             Failure::Usage(problems)
@@ -107,6 +127,11 @@ fn sentence(text: &str) -> String {
 
 /// Where the command's help is.
 fn see(args: &[OsString]) -> String {
+    format!("; see `{} --help`", named(args).0)
+}
+
+/// The command that these words name, and how it is called.
+fn named(args: &[OsString]) -> (String, Command) {
     let mut command = Cli::command();
     let mut path = "realtime".to_owned();
     for word in args.iter().skip(1).filter_map(|arg| arg.to_str()) {
@@ -115,7 +140,7 @@ fn see(args: &[OsString]) -> String {
             command = sub.clone();
         }
     }
-    format!("; see `{path} --help`")
+    (path, command)
 }
 
 #[cfg(test)]
@@ -179,6 +204,30 @@ mod tests {
             assert_eq!(problems(line), [said], "{line}");
         }
         assert_eq!(problems("realtime pub --bogus app").len(), 2);
+    }
+
+    #[test]
+    fn a_flag_before_its_command_is_told_where_it_belongs() {
+        for flag in ["--json", "--json=true", "--token", "--server=http://h:1"] {
+            let said =
+                format!("{flag}: belongs behind `realtime apps list`; see `realtime apps list --help`");
+            for line in [format!("realtime {flag} apps list"), format!("realtime apps {flag} list")] {
+                assert_eq!(problems(&line), [&*said], "{line}");
+            }
+        }
+        let unknown = "--bogus: no such argument; see `realtime --help`";
+        assert_eq!(problems("realtime --bogus"), [unknown]);
+        assert_eq!(problems("realtime --bogus 7"), [unknown]);
+    }
+
+    #[test]
+    fn a_negative_number_is_a_value() {
+        let (cli, problems) = read("realtime serve --drain-seconds -1 --shards=-2").unwrap();
+        assert!(problems.is_empty());
+        assert!(matches!(cli.command, Command::Role(RoleCommand::Serve(a))
+            if a.drain_seconds.as_deref() == Some("-1") && a.shards.as_deref() == Some("-2")));
+        let (cli, _) = read("realtime pub demo news -5").unwrap();
+        assert!(matches!(cli.command, Command::Pub(p) if p.message == "-5"));
     }
 
     #[test]

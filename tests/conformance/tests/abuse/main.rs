@@ -15,6 +15,7 @@ mod handshakes;
 mod heads;
 mod idle;
 mod json;
+mod key_sets;
 mod measure;
 mod permissions;
 mod reconfiguration;
