@@ -122,9 +122,11 @@ pub(super) async fn admit(
     Ok(Admission { app, identity: admitted? })
 }
 
-/// The token of `Authorization: Bearer`.
+/// The token of `Authorization: Bearer`; none of two such headers: a proxy in front may have judged the other one.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::AUTHORIZATION)?.to_str().ok().and_then(realtime_auth::bearer)
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    value.to_str().ok().and_then(realtime_auth::bearer)
 }
 
 /// Whether a header that is a list of tokens has this one.
