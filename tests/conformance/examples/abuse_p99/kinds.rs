@@ -34,7 +34,10 @@ macro_rules! kind {
 pub(crate) static KINDS: &[Kind] = &[
     kind!("nothing but a busy core 1", "turns", 1, 0, spin),
     kind!("handshakes that never finish", "connections", 2000, 4_000_000, unfinished),
+    kind!("headers byte by byte", "bytes", 2000, 4_000_000, dripping),
     kind!("heads of 60 KB", "heads", 32, 0, large_heads),
+    kind!("tokens of 100 KB", "openings", 32, 0, large_tokens),
+    kind!("bodies without end", "bodies", 32, 0, endless_bodies),
     kind!("pipelined requests", "requests", 16, 0, pipelined),
     kind!("sessions opened and reset", "sessions", 64, 0, churn),
     kind!("wrong HS256 tokens", "openings", 64, 0, wrong_tokens),
@@ -68,6 +71,17 @@ async fn unfinished(world: &Arc<World>, _: usize) -> io::Result<u64> {
     Ok(1)
 }
 
+async fn dripping(world: &Arc<World>, _: usize) -> io::Result<u64> {
+    const BYTES: u64 = 39;
+    let mut stream = world.dial(false).await?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nX: ").await?;
+    for _ in 0..BYTES {
+        sleep(Duration::from_millis(100)).await;
+        stream.write_all(b"x").await?;
+    }
+    Ok(BYTES)
+}
+
 /// Sends something and waits for what comes of it: only then the server has done its work.
 async fn ask(stream: &mut TcpStream, request: &[u8]) -> io::Result<u64> {
     stream.write_all(request).await?;
@@ -78,6 +92,34 @@ async fn ask(stream: &mut TcpStream, request: &[u8]) -> io::Result<u64> {
 async fn large_heads(world: &Arc<World>, _: usize) -> io::Result<u64> {
     let head = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(60_000));
     ask(&mut world.dial(false).await?, head.as_bytes()).await
+}
+
+/// Writes until the server has had enough, and reads until it has ended the connection.
+async fn until_cut(mut stream: TcpStream, first: &[u8], again: &[u8]) -> io::Result<u64> {
+    let mut written = stream.write_all(first).await;
+    while !again.is_empty() && written.is_ok() {
+        written = stream.write_all(again).await;
+    }
+    // A reset may have overtaken the answer.
+    let mut sink = [0; 2048];
+    while stream.read(&mut sink).await.is_ok_and(|read| read > 0) {}
+    Ok(1)
+}
+
+async fn large_tokens(world: &Arc<World>, _: usize) -> io::Result<u64> {
+    let head = opening(&world.unlimited.path(&"x".repeat(100_000)));
+    until_cut(world.dial(false).await?, head.as_bytes(), b"").await
+}
+
+async fn endless_bodies(world: &Arc<World>, _: usize) -> io::Result<u64> {
+    let head = format!(
+        "POST /api/topics/{}/publish HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+        world.unlimited.id(),
+        world.unlimited.sign(world.publisher.clone())
+    );
+    let chunks = format!("400\r\n{}\r\n", " ".repeat(0x400)).repeat(16);
+    until_cut(world.dial(false).await?, head.as_bytes(), chunks.as_bytes()).await
 }
 
 async fn pipelined(world: &Arc<World>, _: usize) -> io::Result<u64> {

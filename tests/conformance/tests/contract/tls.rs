@@ -17,7 +17,11 @@ use tokio::net::TcpStream;
 use crate::PUBLISH;
 
 async fn trusts(server: &Server, authority: &Authority) -> bool {
-    let socket = TcpStream::connect(server.listen()).await.unwrap();
+    trusted_at(server.listen(), authority).await
+}
+
+async fn trusted_at(address: &str, authority: &Authority) -> bool {
+    let socket = TcpStream::connect(address).await.unwrap();
     secure(socket, &authority.client(&[])).await.is_ok()
 }
 
@@ -54,6 +58,9 @@ async fn a_changed_certificate_is_shown_to_new_connections_and_open_sessions_go_
     replace(&home.path().join("second"), &link, &new);
     eventually("the new certificate", async || trusts(&server, &new).await.then_some(())).await;
     assert!(!trusts(&server, &old).await);
+    // The gRPC port shows the same one.
+    let grpc = server.grpc_listen();
+    assert!(trusted_at(grpc, &new).await && !trusted_at(grpc, &old).await);
     session.publish("main", "after the change").await;
     assert_eq!(session.expect("main", "broadcast").await["payload"], "after the change");
 
