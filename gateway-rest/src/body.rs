@@ -12,6 +12,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
 use http_body_util::BodyExt as _;
 use realtime_proto::{ApiError, ErrorCode};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use crate::fields;
@@ -33,6 +34,10 @@ pub(crate) const CONFIGURATION_LIMIT: usize = 256 * 1024;
 /// that is still of use, and a stalled sender does not hold memory longer.
 const ARRIVAL: Duration = Duration::from_secs(15);
 
+/// What comes within it takes none of the places for slow bodies: a round trip over a bad network, for clients that
+/// send a body when they are asked to.
+const PROMPT: Duration = Duration::from_millis(500);
+
 /// How much of a refused body is thrown away, and for how long. What is larger or slower sees the connection close,
 /// as on other servers; a known caller cannot keep one busy for more than this.
 const DISCARD_BYTES: u64 = 8 * 1024 * 1024;
@@ -51,21 +56,33 @@ pub(crate) async fn read(
     if !body.is_end_stream() || headers.contains_key(CONTENT_TYPE) {
         check_media_type(headers, media_types)?;
     }
-    match timeout(ARRIVAL, collect(&mut body, limit, bodies.begin())).await {
-        Ok(result) => {
-            let too_large = result.as_ref().is_err_and(|e| e.code == ErrorCode::PayloadTooLarge);
-            // After a 503 nothing is taken any more: that, too, needs memory. Whoever waits for a 100 has sent nothing
-            // yet, and reading would ask for it.
-            if too_large && !headers.contains_key(EXPECT) {
-                discard(body).await;
-            }
-            result
-        }
-        Err(_) => Err(ApiError::new(
-            ErrorCode::InvalidRequest,
-            format!("the body did not arrive within {} s", ARRIVAL.as_secs()),
-        )),
+    let mut place = None;
+    let result = arrive(&mut body, limit, bodies, &mut place).await;
+    // After a 503 nothing is taken any more: that, too, needs memory. Whoever waits for a 100 has sent nothing yet, and
+    // reading would ask for it.
+    let too_large = result.as_ref().is_err_and(|e| e.code == ErrorCode::PayloadTooLarge);
+    if too_large && !headers.contains_key(EXPECT) {
+        discard(body, bodies, place).await;
     }
+    result
+}
+
+/// Takes the body as fast as it comes. One that takes its time has to have its place.
+async fn arrive(
+    body: &mut Body,
+    limit: usize,
+    bodies: &UnfinishedBodies,
+    place: &mut Option<OwnedSemaphorePermit>,
+) -> Result<Bytes, ApiError> {
+    let mut arrival = std::pin::pin!(collect(body, limit, bodies.begin()));
+    if let Ok(result) = timeout(PROMPT, arrival.as_mut()).await {
+        return result;
+    }
+    *place = Some(bodies.take_time()?);
+    timeout(ARRIVAL - PROMPT, arrival).await.unwrap_or_else(|_| {
+        let why = format!("the body did not arrive within {} s", ARRIVAL.as_secs());
+        Err(ApiError::new(ErrorCode::InvalidRequest, why))
+    })
 }
 
 /// A compressed body would only be found to be no JSON.
@@ -97,9 +114,10 @@ fn check_media_type(headers: &HeaderMap, allowed: &[&str]) -> Result<(), ApiErro
     }
 }
 
-/// Takes what is left of a body; gives up silently.
-async fn discard(mut body: Body) {
-    if body.size_hint().lower() > DISCARD_BYTES {
+/// Takes what is left of a body, in the place that it has or one that is free; gives up silently.
+async fn discard(mut body: Body, bodies: &UnfinishedBodies, place: Option<OwnedSemaphorePermit>) {
+    let place = place.map_or_else(|| bodies.take_time(), Ok);
+    if place.is_err() || body.size_hint().lower() > DISCARD_BYTES {
         return;
     }
     let mut left = DISCARD_BYTES;

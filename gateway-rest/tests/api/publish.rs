@@ -1,6 +1,7 @@
 //! `POST /api/topics/{app}/publish`.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::body::Body;
 use realtime_proto::{ApiError, ErrorCode};
@@ -154,6 +155,35 @@ async fn a_body_that_does_not_arrive_is_given_up() {
     let stalled = Body::from_stream(tokio_stream::pending::<Result<Vec<u8>, std::io::Error>>());
     let call = Call::post(PATH).token(&token(ALL)).header("content-type", "application/json").body(stalled);
     assert_eq!(world.send(call).await.refusal(), "400 invalid_request");
+}
+
+/// Each holds a connection of the public port for as long as it takes.
+#[tokio::test(start_paused = true)]
+async fn bodies_that_take_their_time_have_so_many_places_and_prompt_ones_need_none() {
+    const PLACES: usize = 4096;
+    let world = World::new();
+    let call =
+        |body| Call::post(PATH).token(&token(ALL)).header("content-type", "application/json").body(body);
+    let stalled = || {
+        let begun = tokio_stream::once(Ok::<_, std::io::Error>(b"{".to_vec()));
+        Body::from_stream(tokio_stream::StreamExt::chain(begun, tokio_stream::pending()))
+    };
+    let slow: Vec<_> = (0..PLACES).map(|_| tokio::spawn(world.sending(call(stalled())))).collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let refused = world.send(call(stalled())).await;
+    assert_eq!(refused.refusal(), "503 unavailable");
+    assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(world.send(publish(r#"{"topic":"t","message":1}"#)).await.status, 200);
+    // Nor is anything thrown away for whoever would need a place for that.
+    let (body, taken) = chunked(vec![b' '; 1_024], 1_000);
+    assert_eq!(world.send(call(body)).await.refusal(), "413 payload_too_large");
+    assert_eq!(taken.load(Ordering::Relaxed), 6);
+    for slow in slow {
+        assert_eq!(slow.await.unwrap().refusal(), "400 invalid_request", "after its time");
+    }
+    // They come back.
+    let late = tokio::spawn(world.sending(call(stalled())));
+    assert_eq!(late.await.unwrap().refusal(), "400 invalid_request");
 }
 
 #[tokio::test]

@@ -93,12 +93,20 @@ impl World {
     }
 
     pub(crate) async fn send(&self, call: Call) -> Answer {
-        let response = self.router.clone().oneshot(call.request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = to_bytes(body, usize::MAX).await.unwrap();
-        let answer = Answer { status: parts.status, headers: parts.headers, body };
-        answer.check();
-        answer
+        self.sending(call).await
+    }
+
+    /// The same, to be waited for elsewhere.
+    pub(crate) fn sending(&self, call: Call) -> impl Future<Output = Answer> + Send + use<> {
+        let router = self.router.clone();
+        async move {
+            let response = router.oneshot(call.request).await.unwrap();
+            let (parts, body) = response.into_parts();
+            let body = to_bytes(body, usize::MAX).await.unwrap();
+            let answer = Answer { status: parts.status, headers: parts.headers, body };
+            answer.check();
+            answer
+        }
     }
 }
 
