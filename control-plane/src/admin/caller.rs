@@ -19,7 +19,7 @@ pub(super) fn operator<T>(shared: &Shared, request: &Request<T>) -> Result<Calle
         }
         None => {
             let caller = shared.gate.admit_operator(token(request))?;
-            authenticated(request);
+            authenticated(request, &caller);
             Ok(caller)
         }
     }
@@ -40,7 +40,7 @@ pub(super) async fn of_app<T>(
         // Without an address `adminSourceAddress` cannot be checked; operators are not subject to it.
         None => shared.gate.admit_operator(token(request))?,
     };
-    authenticated(request);
+    authenticated(request, &caller);
     Ok((caller, app))
 }
 
@@ -81,8 +81,10 @@ pub(super) fn audit<T>(
 }
 
 /// The connection is one of a caller from now on.
-fn authenticated<T>(request: &Request<T>) {
-    request.extensions().get().into_iter().for_each(ProvisionalConnection::keep);
+fn authenticated<T>(request: &Request<T>, caller: &Caller) {
+    if let Some(connection) = request.extensions().get::<ProvisionalConnection>() {
+        connection.keep(caller.standing());
+    }
 }
 
 fn known<T>(request: &Request<T>) -> Option<Caller> {

@@ -68,6 +68,15 @@ impl Behalf {
 }
 
 impl Caller {
+    /// What its connection counts as.
+    #[must_use]
+    pub const fn standing(&self) -> Standing {
+        match self {
+            Self::Operator { .. } | Self::Cluster { .. } => Standing::Operator,
+            Self::App { .. } => Standing::Application,
+        }
+    }
+
     /// The caller that another process of the cluster meets when this one, which has checked `self`, passes
     /// the call on.
     #[must_use]
@@ -101,20 +110,29 @@ impl ClientAddress {
     pub const METADATA: &'static str = "x-realtime-client-address";
 }
 
+/// Whose a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// An operator's, or another process's of the cluster.
+    Operator,
+    /// Of a caller of an application, who must not keep operators out.
+    Application,
+}
+
 /// A connection that gives way to new ones until somebody who calls over it has been authenticated. The port puts it
 /// into a request's extensions; whoever authenticates callers says so there.
 #[derive(Clone)]
-pub struct ProvisionalConnection(Arc<dyn Fn() + Send + Sync>);
+pub struct ProvisionalConnection(Arc<dyn Fn(Standing) + Send + Sync>);
 
 impl ProvisionalConnection {
     /// `keep`: what makes it a lasting one. It is called at every authentication.
-    pub fn new(keep: impl Fn() + Send + Sync + 'static) -> Self {
+    pub fn new(keep: impl Fn(Standing) + Send + Sync + 'static) -> Self {
         Self(Arc::new(keep))
     }
 
     /// A caller has been authenticated.
-    pub fn keep(&self) {
-        (self.0)();
+    pub fn keep(&self, standing: Standing) {
+        (self.0)(standing);
     }
 }
 

@@ -26,7 +26,7 @@ pub mod refusal;
 pub use app::App;
 pub use authorize::{Action, Decision, Reason, authorize};
 pub use gate::{Gate, GateConfig, GateStats};
-pub use identity::{Behalf, Caller, ClientAddress, Identity, ProvisionalConnection, bearer};
+pub use identity::{Behalf, Caller, ClientAddress, Identity, ProvisionalConnection, Standing, bearer};
 pub use jwks::{JwksCache, JwksStats};
 pub use keys::{Keys, KeysError, VerifyingKey};
 pub use operators::OperatorTokens;

@@ -1,7 +1,7 @@
 //! The places of a listener's connections: so many, and no more. When all are taken, the connection that has been
 //! without a request for the longest gives way: whoever opens connections and sends nothing, or never the whole of a
 //! request, holds them only until somebody needs them. On the gRPC port that goes for connections over which nobody
-//! has been authenticated yet; the others keep their places.
+//! has been authenticated yet; the others keep their places, those of applications' callers three quarters of them.
 //!
 //! Never here: sockets. A connection that has to go is told, and ends itself.
 
@@ -23,6 +23,8 @@ pub(crate) struct Places {
     count: usize,
     free: Arc<Semaphore>,
     idle: Arc<Mutex<Idle>>,
+    /// What applications' callers may keep of them.
+    shares: Arc<Semaphore>,
 }
 
 /// Connections without a request, the longest first.
@@ -34,7 +36,8 @@ struct Idle {
 
 impl Places {
     pub(crate) fn new(count: usize) -> Self {
-        Self { count, free: Arc::new(Semaphore::new(count)), idle: Arc::default() }
+        let (free, shares) = (Arc::new(Semaphore::new(count)), Arc::new(Semaphore::new(count - count / 4)));
+        Self { count, free, idle: Arc::default(), shares }
     }
 
     /// Waits for a place. Where none is free, one without a request is taken back.
@@ -51,7 +54,7 @@ impl Places {
     pub(crate) async fn take_now(&self) -> Option<Place> {
         loop {
             if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
-                return Some(Place::new(permit, Arc::clone(&self.idle)));
+                return Some(Place::new(permit, Arc::clone(&self.idle), Arc::clone(&self.shares)));
             }
             let evicted = self.idle.lock().by_turn.pop_first();
             let (_, told) = evicted?;
@@ -75,6 +78,7 @@ impl Places {
 /// A connection's place, from its acceptance to its end or its shard.
 pub(crate) struct Place {
     idle: Arc<Mutex<Idle>>,
+    shares: Arc<Semaphore>,
     told: CancellationToken,
     state: Mutex<State>,
     _permit: OwnedSemaphorePermit,
@@ -87,14 +91,16 @@ struct State {
     turn: u64,
     /// When it last became idle.
     since: Instant,
+    /// Of an application's caller that keeps its place.
+    share: Option<OwnedSemaphorePermit>,
 }
 
 impl Place {
-    fn new(permit: OwnedSemaphorePermit, idle: Arc<Mutex<Idle>>) -> Self {
+    fn new(permit: OwnedSemaphorePermit, idle: Arc<Mutex<Idle>>, shares: Arc<Semaphore>) -> Self {
         let told = CancellationToken::new();
         let turn = idle.lock().enter(&told);
-        let state = Mutex::new(State { requests: 0, turn, since: Instant::now() });
-        Self { idle, told, state, _permit: permit }
+        let state = Mutex::new(State { requests: 0, turn, since: Instant::now(), share: None });
+        Self { idle, shares, told, state, _permit: permit }
     }
 
     /// Resolves when the connection has to go.
@@ -126,7 +132,30 @@ impl Place {
 
     /// Keeps the place to its end.
     pub(crate) fn keep(&self) {
+        self.keep_in(&mut self.state.lock());
+    }
+
+    /// The same for an application's caller. `false`: others have all that there is to share; it has become the last of
+    /// those that give way.
+    pub(crate) fn keep_shared(&self) -> bool {
         let mut state = self.state.lock();
+        if state.share.is_some() {
+            return true;
+        }
+        state.share = Arc::clone(&self.shares).try_acquire_owned().ok();
+        if state.share.is_some() {
+            self.keep_in(&mut state);
+            return true;
+        }
+        let mut idle = self.idle.lock();
+        // Unless it has been told to go.
+        if idle.by_turn.remove(&state.turn).is_some() {
+            state.turn = idle.enter(&self.told);
+        }
+        false
+    }
+
+    fn keep_in(&self, state: &mut State) {
         state.requests += 1;
         if state.requests == 1 {
             self.idle.lock().by_turn.remove(&state.turn);
@@ -237,5 +266,25 @@ mod tests {
         drop(kept);
         assert_eq!(places.taken(), 1);
         assert!(places.take_now().await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn applications_callers_keep_three_quarters_and_the_others_go_by_their_last_call() {
+        let places = Places::new(8);
+        let mut callers = Vec::new();
+        for n in 0..8 {
+            callers.push(places.take().await);
+            assert_eq!(callers[n].keep_shared(), n < 6, "{n}");
+        }
+        assert!(callers[0].keep_shared(), "it has its share");
+        // The last but one calls again.
+        assert!(!callers[6].keep_shared());
+        let mut newcomer = pin!(places.take());
+        assert!(timeout(Duration::ZERO, newcomer.as_mut()).await.is_err());
+        assert!(is_taken_back(&callers[7]).await && !is_taken_back(&callers[6]).await);
+        assert!(!callers[7].keep_shared(), "it goes all the same");
+        callers.truncate(5);
+        assert!(newcomer.await.keep_shared(), "a share that has come free");
+        assert!(places.idle.lock().by_turn.is_empty());
     }
 }

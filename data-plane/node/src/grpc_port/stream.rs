@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
 use std::task::{Context, Poll};
 
-use realtime_auth::ProvisionalConnection;
+use realtime_auth::{ProvisionalConnection, Standing};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tonic::body::Body;
 use tonic::transport::server::Connected;
@@ -65,12 +65,13 @@ impl<C> GrpcStream<C> {
     fn provisional(&self) -> ProvisionalConnection {
         let (place, kept) = (Arc::downgrade(&self.place), Arc::clone(&self.kept));
         // Without the connection there is no place to keep.
-        ProvisionalConnection::new(move || {
-            kept.call_once(|| {
-                if let Some(place) = place.upgrade() {
-                    place.keep();
-                }
-            });
+        ProvisionalConnection::new(move |standing| {
+            let Some(place) = place.upgrade().filter(|_| !kept.is_completed()) else { return };
+            match standing {
+                Standing::Operator => kept.call_once(|| place.keep()),
+                Standing::Application if place.keep_shared() => kept.call_once(|| {}),
+                Standing::Application => {}
+            }
         })
     }
 }

@@ -35,7 +35,7 @@ impl Credentials {
             Self::Checked(caller) => Ok(caller.clone()),
             Self::Token { token, address: Some(address), connection } => {
                 let caller = gate.admit_admin(app, *address, token.as_deref(), unix_now()).await?;
-                connection.iter().for_each(ProvisionalConnection::keep);
+                connection.iter().for_each(|connection| connection.keep(caller.standing()));
                 Ok(caller)
             }
             // Not over TCP, so no address list can have a say; without one, deny-only lists would let it pass.

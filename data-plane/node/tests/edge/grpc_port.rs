@@ -18,7 +18,7 @@ use tokio_stream::StreamExt as _;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Server};
 use tonic::{Code, Request};
 
-use crate::fixture::{AUTHORITY, Node, OPERATOR_TOKEN, Setup, TLS, within};
+use crate::fixture::{AUTHORITY, Node, OPERATOR_TOKEN, Setup, TLS, admin_token, within};
 use crate::wire::Client;
 
 const CONNECTIONS: &str = "realtime_grpc_connections";
@@ -185,6 +185,36 @@ async fn calls_without_a_good_token_keep_no_place() {
     }
     port.counted(FAILED, 2).await;
     assert!(Client::connect(port.address).await.end().await.is_empty());
+}
+
+/// However many connections an application's callers have, operators get in.
+#[tokio::test]
+async fn applications_callers_keep_three_quarters_of_the_places() {
+    let port = Port::start(false, LIMITS).await;
+    let asks = async |client: &mut PubSubClient<Channel>| {
+        let mut request = call();
+        let token = admin_token(&["realtime:admin:manage:subscribers"]);
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        assert!(within(client.list_topics(request)).await.is_ok());
+    };
+    let mut callers = Vec::new();
+    for _ in 0..LIMITS.connections {
+        let mut caller = PubSubClient::new(port.channel().await.unwrap());
+        asks(&mut caller).await;
+        callers.push(caller);
+    }
+    let mut operators = [port.client().await, port.client().await];
+    port.counted(FAILED, 2).await;
+    port.counted(REFUSED, 0).await;
+    for caller in &mut callers[..6] {
+        asks(caller).await;
+    }
+    for operator in &mut operators {
+        works(operator).await;
+    }
+    assert!(Client::connect(port.address).await.end().await.is_empty());
+    port.counted(REFUSED, 1).await;
+    port.counted(FAILED, 2).await;
 }
 
 /// A client that reads nothing keeps the server from waiting for what it sends.

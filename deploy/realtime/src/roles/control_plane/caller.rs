@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use realtime_auth::{ClientAddress, ProvisionalConnection};
+use realtime_auth::{ClientAddress, ProvisionalConnection, Standing};
 use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Status};
 
@@ -15,7 +15,9 @@ use crate::roles::cluster_tls::LinkCaller;
 pub(super) fn member(request: Request<()>) -> Result<Request<()>, Status> {
     if is_member(&request) {
         // Where links are plain, only this tells the port that it is no stranger.
-        request.extensions().get().into_iter().for_each(ProvisionalConnection::keep);
+        if let Some(connection) = request.extensions().get::<ProvisionalConnection>() {
+            connection.keep(Standing::Operator);
+        }
         Ok(request)
     } else {
         Err(Status::unauthenticated("this is for processes with a certificate of the cluster"))
