@@ -54,6 +54,15 @@ pub(crate) fn check_json(body: &[u8]) -> Result<(), ApiError> {
     serde_json::from_slice::<&RawValue>(body).map(|_| ()).map_err(|e| not_json(&e))
 }
 
+/// 422 for a body that says anything, in a call that takes none or `{}`.
+pub(crate) fn check_empty(body: &[u8]) -> Result<(), ApiError> {
+    if body.is_empty() {
+        return Ok(());
+    }
+    let document = serde_json::from_slice(body).map_err(|e| not_json(&e))?;
+    realtime_proto::check_empty(&document).map_err(ApiError::from)
+}
+
 /// An optional field: its value where present, not null, and of the right type.
 pub(crate) fn optional<T: DeserializeOwned>(
     errors: &mut FieldErrors,

@@ -14,12 +14,14 @@ mod endpoint;
 mod etag;
 mod fields;
 pub mod forward;
+mod forwarders;
 mod health;
 mod in_force;
 mod publish;
 mod query;
 mod respond;
 mod settings;
+mod status;
 mod topics;
 mod unfinished;
 
@@ -109,6 +111,8 @@ pub fn router<P: PubSub, A: Apps, S: Settings>(state: GatewayState<P, A, S>) -> 
                 .patch(Endpoint::plain(apps::patch))
                 .delete(Endpoint::plain(apps::delete)),
         )
+        .route("/api/apps/{app}/status", get(Endpoint::plain(status::read)))
+        .route("/api/apps/{app}/forwarders/test", post(Endpoint::plain(forwarders::test)))
         .route("/api/settings", get(Endpoint::plain(settings::read)).put(Endpoint::plain(settings::replace)))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)

@@ -33,6 +33,7 @@ pub use ids::{AppId, ConnectionId, NodePrefix};
 pub use month::Month;
 pub use pattern::PatternSet;
 pub use permission::{AdminPermission, PermissionCase, Permissions};
+pub use reader::check_empty;
 pub use settings::Settings;
 pub use texts::Texts;
 pub use timestamp::timestamp;

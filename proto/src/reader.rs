@@ -20,6 +20,18 @@ pub(crate) enum Unknown {
     Ignored,
 }
 
+/// The document of a call that takes none: an object without members.
+///
+/// # Errors
+/// Names each.
+pub fn check_empty(document: &Value) -> Result<(), FieldErrors> {
+    let mut errors = FieldErrors::default();
+    if let Some(reader) = Reader::root(document, Unknown::Refused, &mut errors) {
+        reader.finish();
+    }
+    errors.into_result(())
+}
+
 /// One object of a document.
 pub(crate) struct Reader<'d, 'e> {
     object: &'d Map<String, Value>,

@@ -158,6 +158,11 @@ impl Failure {
         Self { class, detail: detail.into() }
     }
 
+    /// A call that panicked.
+    pub(crate) fn broken_down() -> Self {
+        Self::because(Class::Unavailable, "the call broke down inside this server")
+    }
+
     /// Its class.
     #[must_use]
     pub const fn class(&self) -> Class {

@@ -24,6 +24,7 @@ use crate::sender::Connect;
 use crate::stats::{Budget, Counters, Stats, TargetStatus};
 use crate::stream::{Consumer, Consumers};
 use crate::target::{Destination, Driver, Target};
+use crate::test_message::UnderTest;
 
 /// What the operator says.
 #[derive(Debug, Clone, Default)]
@@ -39,9 +40,10 @@ pub struct Options {
 
 /// See the crate.
 pub struct Forwarders {
-    limits: Arc<Limits>,
-    connect: Arc<dyn Connect>,
-    consumers: Arc<Consumers>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) connect: Arc<dyn Connect>,
+    pub(crate) consumers: Arc<Consumers>,
+    pub(crate) under_test: UnderTest,
     apps: RwLock<HashMap<AppId, App>>,
     /// By [`TargetKind`].
     counters: [Arc<Counters>; TargetKind::ALL.len()],
@@ -79,6 +81,7 @@ impl Forwarders {
             limits: Arc::new(limits),
             connect,
             consumers: Arc::default(),
+            under_test: UnderTest::default(),
             apps: RwLock::default(),
             counters: Default::default(),
             runtime: Handle::current(),
@@ -207,8 +210,8 @@ impl Forwarders {
     /// What has happened so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let [sns, sqs, stream] = TargetKind::ALL.map(|kind| self.counters[index(kind)].stats());
-        Stats { sns, sqs, stream, bytes: self.budget.used() }
+        let by_kind = TargetKind::ALL.map(|kind| self.counters[index(kind)].stats());
+        Stats { by_kind, bytes: self.budget.used() }
     }
 
     fn target(&self, config: &AppConfig, kind: TargetKind) -> Option<Arc<Target>> {

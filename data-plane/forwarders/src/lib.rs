@@ -13,7 +13,8 @@
 //!
 //! A node calls [`Forwarders::configure`] before its shards judge by a configuration and [`Forwarders::remove`] after
 //! the application's sessions are closed; [`Forwarders::forward`] for each message and presence event, with the body of
-//! `realtime_session::encode`; [`Forwarders::drain`] when it stops, before the last sessions are closed.
+//! `realtime_session::encode`; [`Forwarders::drain`] when it stops, before the last sessions are closed. Who wants to
+//! know whether a configuration works calls [`Forwarders::test`], which goes past the queues.
 //!
 //! Layers: `queue` and `health` decide and have no clock and no I/O; `target` is the task around them; `aws` speaks to
 //! AWS, `stream` to consumers. Never here: the bodies (`realtime-session` writes them), sessions, `secure/inbound`, acks.
@@ -30,6 +31,7 @@ mod sender;
 mod stats;
 mod stream;
 mod target;
+mod test_message;
 #[cfg(test)]
 mod tests;
 
@@ -40,3 +42,4 @@ pub use limits::Limits;
 pub use message::{Message, TargetKind};
 pub use stats::{KindStats, LATENCY_BOUNDS, LastError, Stats, TargetState, TargetStatus};
 pub use stream::{Consumer, Delivery};
+pub use test_message::TestResult;

@@ -31,6 +31,9 @@ const OPEN_AFTER: Duration = Duration::from_secs(5);
 /// Longest wait between two attempts at a failing target, so that a message has several in its time and a target that
 /// is back is noticed soon.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// For a test message, to each target at the same time: somebody waits for the answer. Longer than a call has, so that
+/// a target that messages just reach passes.
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a target whose application is gone, or whose forwarder was switched off, has left for what it holds.
 const RETIRE_TIME: Duration = Duration::from_secs(5);
 

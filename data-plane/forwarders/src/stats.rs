@@ -12,14 +12,18 @@ pub const LATENCY_BOUNDS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 /// What has happened so far.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Stats {
-    /// SNS topics.
-    pub sns: KindStats,
-    /// SQS queues.
-    pub sqs: KindStats,
-    /// Inbound streams.
-    pub stream: KindStats,
+    /// In the order of [`TargetKind::ALL`].
+    pub by_kind: [KindStats; TargetKind::ALL.len()],
     /// Bytes of everything that waits or is in flight.
     pub bytes: usize,
+}
+
+impl Stats {
+    /// What has happened to targets of one kind.
+    #[must_use]
+    pub const fn of(&self, kind: TargetKind) -> &KindStats {
+        &self.by_kind[kind as usize]
+    }
 }
 
 /// The same of all targets of one kind.
@@ -64,7 +68,7 @@ impl TargetState {
 /// A target of an application.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TargetStatus {
-    /// SNS, SQS or stream.
+    /// What it is.
     pub kind: TargetKind,
     /// How it is now.
     pub state: TargetState,

@@ -17,7 +17,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::failure::{Class, Failure};
+use crate::failure::Failure;
 use crate::limits::Pace;
 use crate::message::{Message, TargetKind};
 use crate::queue::{Batch, Outcome, Queue, Reply, Step};
@@ -50,6 +50,22 @@ impl Destination {
             TargetKind::Sns => enabled(&config.amazon_sns_forwarder).is_some(),
             TargetKind::Sqs => enabled(&config.amazon_sqs_forwarder).is_some(),
             TargetKind::Stream => config.enable_inbound_stream,
+        }
+    }
+
+    /// A sender to it. Connects to nothing yet.
+    pub(crate) fn sender(
+        &self,
+        kind: TargetKind,
+        app: &AppId,
+        connect: &dyn Connect,
+        consumers: &Arc<Consumers>,
+    ) -> Result<Arc<dyn Sender>, Failure> {
+        match self {
+            Self::Aws(forwarder) => connect.connect(kind, forwarder),
+            Self::Consumers => {
+                Ok(Arc::new(StreamSender { app: app.clone(), consumers: Arc::clone(consumers) }))
+            }
         }
     }
 
@@ -253,21 +269,14 @@ impl Driver {
         }
         let destination = inner.destination.clone();
         drop(inner);
-        let sender = match destination {
-            Destination::Aws(forwarder) => self.connect.connect(self.target.kind, &forwarder)?,
-            Destination::Consumers => {
-                let (app, consumers) = (self.target.app.clone(), Arc::clone(&self.consumers));
-                Arc::new(StreamSender { app, consumers })
-            }
-        };
+        let Target { app, kind, .. } = &*self.target;
+        let sender = destination.sender(*kind, app, &*self.connect, &self.consumers)?;
         self.sender = Some((generation, Arc::clone(&sender)));
         Ok(sender)
     }
 
     fn ended(&mut self, ended: Result<(Id, Outcome), JoinError>) {
-        let (id, outcome) = ended.unwrap_or_else(|error| {
-            (error.id(), Err(Failure::because(Class::Unavailable, "the call broke down inside this server")))
-        });
+        let (id, outcome) = ended.unwrap_or_else(|error| (error.id(), Err(Failure::broken_down())));
         if let Some(batch) = self.batches.remove(&id) {
             self.target.finished(batch, outcome);
         }

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod discovery;
+mod forwarders;
 mod key_sets;
 mod mesh;
 
@@ -13,6 +14,7 @@ use realtime_auth::GateStats;
 
 pub use cluster::{CLUSTER_METRICS, Forwarded, render_certificate, render_forwarded};
 pub use discovery::{DISCOVERY_METRICS, render_discovery};
+pub use forwarders::{FORWARDER_METRICS, render_forwarders};
 pub use key_sets::{KEY_SET_METRICS, render_key_sets};
 pub use mesh::{MESH_METRICS, render_mesh};
 
@@ -23,6 +25,8 @@ pub enum Kind {
     Counter,
     /// Up and down.
     Gauge,
+    /// Counters of values up to bounds, their sum and their number.
+    Histogram,
 }
 
 /// One metric's documentation.
@@ -212,6 +216,7 @@ fn head(text: &mut String, metric: &Metric) {
     let kind = match metric.kind {
         Kind::Counter => "counter",
         Kind::Gauge => "gauge",
+        Kind::Histogram => "histogram",
     };
     let _ = writeln!(text, "# HELP {} {}\n# TYPE {} {kind}", metric.name, metric.help, metric.name);
 }

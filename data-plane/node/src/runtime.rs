@@ -106,6 +106,11 @@ impl AppRuntime {
         self.limits.message_bytes()
     }
 
+    /// Connections of this application on this node.
+    pub(crate) fn connections(&self) -> u64 {
+        self.usage.connections.load(Ordering::Relaxed)
+    }
+
     /// Takes a place under both connection limits.
     pub(crate) fn reserve(&self, node: &Arc<NodeUsage>) -> Result<Reservation, ApiError> {
         let in_app = self.usage.connections.fetch_add(1, Ordering::AcqRel);
@@ -117,7 +122,7 @@ impl AppRuntime {
 
     /// Whether [`Self::reserve`] would succeed.
     pub(crate) fn check_limits(&self, node: &NodeUsage) -> Result<(), ApiError> {
-        self.check(self.usage.connections.load(Ordering::Relaxed), node.sessions())
+        self.check(self.connections(), node.sessions())
     }
 
     /// Counts API usage, unless the month's is used up: `false`, and then nothing is counted. In a tier without

@@ -107,6 +107,24 @@ pub fn forwarded_presence(sender: Sender<'_>, permissions: &Texts, connected: bo
     storable(out)
 }
 
+/// A test message as SNS and SQS get it: no client's. Its `subject` is empty and it has a member `test`, neither of
+/// which any client can bring about; the type is for consumers that look at nothing else.
+#[must_use]
+pub fn forwarded_test(app_id: &str, id: &str) -> String {
+    let mut out = Vec::with_capacity(256);
+    let nobody = Sender { connection_id: NO_CONNECTION, subject: "" };
+    client(&mut out, nobody, Some(&Texts::default()));
+    out.extend_from_slice(br#","payload":{"appId":"#);
+    string(&mut out, app_id);
+    out.extend_from_slice(br#"},"id":"#);
+    string(&mut out, id);
+    out.extend_from_slice(br#","messageType":"test","test":true}"#);
+    storable(out)
+}
+
+/// The connection id of messages that are no client's.
+const NO_CONNECTION: &str = "00000000000000000000000000000000";
+
 /// Text as AWS stores it: that of XML, which has no U+FFFE and U+FFFF. In JSON they stand in strings only, where their
 /// escapes mean the same.
 fn storable(json: Vec<u8>) -> String {
@@ -306,6 +324,14 @@ mod tests {
         assert_eq!(
             forwarded_presence(SENDER, &Texts::default(), false),
             r#"{"client":{"connectionId":"0a1b2c3d4e5f60718293a4b5c6d7e8f9","subject":"alice","permissions":[]},"subProtocol":1,"payload":{"code":-1,"status":"disconnected"},"messageType":"presence"}"#
+        );
+    }
+
+    #[test]
+    fn a_forwarded_test_is_no_clients() {
+        assert_eq!(
+            forwarded_test("demo", "m1"),
+            r#"{"client":{"connectionId":"00000000000000000000000000000000","subject":"","permissions":[]},"payload":{"appId":"demo"},"id":"m1","messageType":"test","test":true}"#
         );
     }
 

@@ -158,6 +158,39 @@ impl PubSub for DataPlane {
         )
         .await
     }
+
+    async fn test_forwarders(
+        &self,
+        request: Request<wire::TestForwardersRequest>,
+    ) -> Result<Response<wire::TestForwardersResponse>, Status> {
+        let (metadata, message) = vouched(request)?;
+        offer(
+            // Each is one more message for whoever consumes them.
+            (NODES, Effect::Changes),
+            self.members.any(),
+            &metadata,
+            message,
+            &self.counters,
+            |channel, request| Box::pin(async move { client(channel).test_forwarders(request).await }),
+        )
+        .await
+    }
+
+    async fn app_status(
+        &self,
+        request: Request<wire::AppStatusRequest>,
+    ) -> Result<Response<wire::AppStatusResponse>, Status> {
+        let (metadata, message) = vouched(request)?;
+        offer(
+            (NODES, Effect::Reads),
+            self.members.any(),
+            &metadata,
+            message,
+            &self.counters,
+            |channel, request| Box::pin(async move { client(channel).app_status(request).await }),
+        )
+        .await
+    }
 }
 
 impl fmt::Debug for DataPlane {

@@ -5,6 +5,7 @@
 mod apps;
 mod connections;
 mod forward;
+mod forwarders;
 mod order;
 mod publish;
 mod services;

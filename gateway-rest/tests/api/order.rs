@@ -176,3 +176,15 @@ async fn an_operator_passes_addresses_and_permissions_but_no_other_check() {
     assert_eq!(world.send(publish("disabled")).await.refusal(), "403 app_disabled");
     assert_eq!(world.send(publish("nowhere")).await.refusal(), "404 app_not_found");
 }
+
+#[tokio::test]
+async fn the_test_of_forwarders_checks_in_the_documented_order() {
+    check(Subject {
+        method: Method::POST,
+        path: |app| format!("/api/apps/{app}/forwarders/test"),
+        body: "{}".to_owned(),
+        limit: 256 * 1024,
+        faults: &[UnknownApp, Address, Token, MediaType, Size, Body, Permission, Disabled],
+    })
+    .await;
+}

@@ -32,6 +32,7 @@ pub(crate) struct Node {
     pub(crate) disconnects: Mutex<Vec<DisconnectRequest>>,
     pub(crate) connection_lists: Mutex<Vec<ListConnectionsRequest>>,
     pub(crate) topic_lists: Mutex<Vec<ListTopicsRequest>>,
+    pub(crate) tests: Mutex<Vec<TestForwardersRequest>>,
     /// What the next calls are refused with.
     pub(crate) refusal: Mutex<Option<ApiError>>,
     pub(crate) closed: Mutex<Option<u64>>,
@@ -132,6 +133,43 @@ impl PubSub for Node {
         self.topic_lists.lock().unwrap().push(request);
         let topic = Topic { topic: "chat/\"ä\"".into(), subscribers: 7 };
         Ok(Response::new(ListTopicsResponse { items: vec![topic], next: String::new() }))
+    }
+
+    async fn test_forwarders(
+        &self,
+        request: Request<TestForwardersRequest>,
+    ) -> Result<Response<TestForwardersResponse>, Status> {
+        let request = self.admit(request)?;
+        self.tests.lock().unwrap().push(request);
+        let denied = ForwarderFailure { class: "denied".into(), message: "no \"right\"".into() };
+        let results = vec![
+            ForwarderTest { target: "sns".into(), failure: Some(denied) },
+            ForwarderTest { target: "sqs".into(), failure: None },
+        ];
+        Ok(Response::new(TestForwardersResponse { id: "of the message".into(), results }))
+    }
+
+    async fn app_status(
+        &self,
+        request: Request<AppStatusRequest>,
+    ) -> Result<Response<AppStatusResponse>, Status> {
+        self.admit(request)?;
+        let failure = ForwarderFailure { class: "network".into(), message: "no connection".into() };
+        let last_error =
+            Some(ForwarderError { failure: Some(failure), at_ms: 1_694_964_395_666, node: "node-1".into() });
+        let of = |target: &str, state: i32, last_error| ForwarderStatus {
+            target: target.into(),
+            state,
+            queued: 3,
+            last_error,
+        };
+        let forwarders = vec![
+            of("sns", ForwarderState::Ok.into(), None),
+            of("sqs", ForwarderState::Failing.into(), last_error),
+            // Of a newer release.
+            of("new", 9, None),
+        ];
+        Ok(Response::new(AppStatusResponse { enabled: true, nodes: 2, connections: 4, forwarders }))
     }
 }
 

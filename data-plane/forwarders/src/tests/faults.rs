@@ -157,13 +157,13 @@ async fn a_full_queue_refuses_at_once_and_gives_its_place_back() {
     let (forwarders, app) = (start(&fake, limits), app("a", "q"));
     forwarders.configure(&app);
     let all: Vec<_> = (0..21).map(|n| forwarders.forward(&app, message(1, n))).collect();
-    assert_eq!(forwarders.stats().sqs.queued, 20);
+    assert_eq!(forwarders.stats().of(TargetKind::Sqs).queued, 20);
     for (number, answer) in all.into_iter().enumerate() {
         assert_eq!(class(answer.await), (number == 20).then_some(Class::Full), "{number}");
     }
     let stats = forwarders.stats();
-    assert_eq!((stats.sqs.queued, stats.bytes, stats.sqs.sent), (0, 0, 20));
-    assert_eq!(stats.sqs.failed[Class::Full.index()], 1);
+    assert_eq!((stats.of(TargetKind::Sqs).queued, stats.bytes, stats.of(TargetKind::Sqs).sent), (0, 0, 20));
+    assert_eq!(stats.of(TargetKind::Sqs).failed[Class::Full.index()], 1);
     assert_eq!(forwarders.forward(&app, message(1, 30)).await, Ok(()));
 }
 
@@ -222,7 +222,7 @@ async fn an_outage_loses_nothing_that_was_accepted_and_costs_others_nothing() {
             let asked = Instant::now();
             others.spawn(async move { (answer.await, millis(asked)) });
         }
-        most = most.max(forwarders.stats().sqs.queued);
+        most = most.max(forwarders.stats().of(TargetKind::Sqs).queued);
         sleep(Duration::from_millis(2)).await;
     }
     let (mut accepted, mut failed) = (HashSet::new(), 0);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::stats::{LATENCY_BOUNDS, TargetState};
 
-fn both(id: &str) -> AppConfig {
+pub(super) fn both(id: &str) -> AppConfig {
     let sns = forwarder("topicArn", "arn:aws:sns:eu-west-1:123456789012:t");
     let sqs = forwarder("queueUrl", &queue_url("q"));
     with_forwarders(id, &json!({"amazonSnsForwarder": sns, "amazonSqsForwarder": sqs}))
@@ -17,10 +17,11 @@ async fn a_message_is_accepted_when_every_target_has_it() {
     assert_eq!(class(forwarders.forward(&app, message(1, 1)).await), Some(Class::Timeout));
     assert_eq!(fake.accepted(&queue_url("q")), ["1"], "one target's failure keeps it from no other");
     let stats = forwarders.stats();
-    assert_eq!((stats.sqs.sent, stats.sns.sent), (1, 0));
-    assert_eq!(stats.sns.failed[Class::Timeout.index()], 1);
-    assert_eq!(stats.sqs.latency.iter().sum::<u64>(), 1);
-    assert_eq!(stats.sqs.latency[LATENCY_BOUNDS.iter().position(|b| *b == 0.05).unwrap()], 1);
+    let (sns, sqs) = (stats.of(TargetKind::Sns), stats.of(TargetKind::Sqs));
+    assert_eq!((sqs.sent, sns.sent), (1, 0));
+    assert_eq!(sns.failed[Class::Timeout.index()], 1);
+    assert_eq!(sqs.latency.iter().sum::<u64>(), 1);
+    assert_eq!(sqs.latency[LATENCY_BOUNDS.iter().position(|b| *b == 0.05).unwrap()], 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -127,7 +128,7 @@ async fn a_drain_sends_what_is_there_and_fails_the_rest_at_its_deadline() {
     }
     assert_eq!(class(forwarders.forward(&app, message(1, 99)).await), Some(Class::Stopped));
     let stats = forwarders.stats();
-    assert_eq!((stats.sqs.queued, stats.bytes, stats.sqs.sent), (0, 0, 50));
+    assert_eq!((stats.of(TargetKind::Sqs).queued, stats.bytes, stats.of(TargetKind::Sqs).sent), (0, 0, 50));
 }
 
 #[tokio::test(start_paused = true)]

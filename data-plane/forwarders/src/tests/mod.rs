@@ -3,6 +3,7 @@
 mod faults;
 mod life;
 mod order;
+mod past_the_queue;
 mod stream;
 
 use std::sync::Arc;

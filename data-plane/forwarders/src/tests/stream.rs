@@ -39,7 +39,10 @@ async fn a_message_is_accepted_when_a_consumer_of_every_group_has_said_so() {
     assert!(two.accept(delivery.sequence));
     assert_eq!(answer.await, Ok(()));
     let stats = forwarders.stats();
-    assert_eq!((stats.stream.sent, stats.stream.queued, stats.bytes), (1, 0, 0));
+    assert_eq!(
+        (stats.of(TargetKind::Stream).sent, stats.of(TargetKind::Stream).queued, stats.bytes),
+        (1, 0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]

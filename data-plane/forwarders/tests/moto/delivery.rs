@@ -2,7 +2,7 @@
 
 use aws_lc_rs::digest;
 use aws_sdk_sqs::config::Credentials;
-use realtime_forwarders::{AmbientCredentials, Class, Forwarders, Limits, Message, Options};
+use realtime_forwarders::{AmbientCredentials, Class, Forwarders, Limits, Message, Options, TargetKind};
 use realtime_proto::ids::hex;
 use realtime_testkit::{FaultProxy, Moto};
 use serde_json::json;
@@ -109,7 +109,7 @@ async fn a_message_goes_to_every_target_of_its_application() {
         assert_eq!(received[0].body, body(1, 1));
     }
     let stats = forwarders.stats();
-    assert_eq!((stats.sns.sent, stats.sqs.sent), (1, 1));
+    assert_eq!((stats.of(TargetKind::Sns).sent, stats.of(TargetKind::Sqs).sent), (1, 1));
 }
 
 #[tokio::test]

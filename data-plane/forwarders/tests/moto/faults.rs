@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use realtime_forwarders::{Class, Failure, Forwarders, Limits, TargetState};
+use realtime_forwarders::{Class, Failure, Forwarders, Limits, TargetKind, TargetState};
 use realtime_proto::AppConfig;
 use realtime_testkit::{Fault, FaultProxy, Moto, eventually};
 use tokio::net::TcpListener;
@@ -216,5 +216,5 @@ async fn an_outage_under_load_loses_nothing_that_was_accepted() {
     assert!(lost.is_empty(), "accepted and not there: {lost:?}");
     assert_eq!(consumer.receive_all(&other_url).await.len(), sent.div_ceil(10));
     let stats = forwarders.stats();
-    assert_eq!((stats.sqs.queued, stats.bytes), (0, 0));
+    assert_eq!((stats.of(TargetKind::Sqs).queued, stats.bytes), (0, 0));
 }

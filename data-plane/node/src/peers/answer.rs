@@ -7,22 +7,23 @@ use realtime_proto::{ApiError, AppId, ConnectionId, ErrorCode, PatternSet};
 use wire::request::Kind;
 use wire::response::Kind as Answer;
 
+use super::figures_of_app;
 use crate::{Shards, Target};
 
 /// Rows of a page at most, whatever is asked for: one more than callers get.
 const MAX_ROWS: u32 = 1001;
 
-/// Does what is asked.
-pub(super) async fn answer(shards: Arc<Shards>, request: wire::Request) -> wire::Response {
+/// Does what is asked of the node of this id.
+pub(super) async fn answer(shards: Arc<Shards>, node: Arc<str>, request: wire::Request) -> wire::Response {
     let wire::Request { number, app_id, kind } = request;
-    let kind = match act(&shards, &app_id, kind).await {
+    let kind = match act(&shards, &node, &app_id, kind).await {
         Ok(answer) => answer,
         Err(error) => Answer::Failure(error.code.name().to_owned()),
     };
     wire::Response { number, kind: Some(kind) }
 }
 
-async fn act(shards: &Shards, app_id: &str, kind: Option<Kind>) -> Result<Answer, ApiError> {
+async fn act(shards: &Shards, node: &str, app_id: &str, kind: Option<Kind>) -> Result<Answer, ApiError> {
     let app = AppId::parse(app_id).map_err(|_| malformed("app_id"))?;
     Ok(match kind.ok_or_else(|| malformed("kind"))? {
         Kind::Unsubscribe(asked) => {
@@ -56,6 +57,7 @@ async fn act(shards: &Shards, app_id: &str, kind: Option<Kind>) -> Result<Answer
             let items = rows.into_iter().map(|(topic, subscribers)| wire::Topic { topic, subscribers });
             Answer::Topics(wire::Topics { items: items.collect() })
         }
+        Kind::AppStatus(wire::AppStatus {}) => Answer::AppFigures(figures_of_app::here(shards, node, &app)),
     })
 }
 

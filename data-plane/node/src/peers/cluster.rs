@@ -10,9 +10,9 @@ use tokio::sync::{oneshot, watch};
 use wire::request::Kind;
 use wire::response::Kind as Answer;
 
-use super::Figures;
 use super::calls::{Answers, Call, Recipients};
 use super::inbox::{MeshInbox, ToMesh};
+use super::{Figures, figures_of_app};
 use crate::consume::{Consumption, Reach, Wanted};
 use crate::shard::admin::smallest;
 use crate::shards::{full, stopped};
@@ -26,6 +26,8 @@ const PARTIAL_RETRY_SECONDS: u32 = 10;
 pub struct Cluster {
     shards: Arc<Shards>,
     mesh: Option<MeshHandle>,
+    /// This node's id.
+    node: Arc<str>,
 }
 
 /// The mesh, as the cluster asks it.
@@ -47,13 +49,19 @@ pub struct ClusterReceipt {
 
 impl Cluster {
     pub(super) fn new(shards: Arc<Shards>, mesh: Option<MeshHandle>) -> Self {
-        Self { shards, mesh }
+        Self { shards, mesh, node: Arc::default() }
     }
 
     /// A node without peers.
     #[must_use]
     pub fn alone(shards: Arc<Shards>) -> Self {
         Self::new(shards, None)
+    }
+
+    /// With the id by which answers call this node.
+    #[must_use]
+    pub fn named(self, node: &str) -> Self {
+        Self { node: node.into(), ..self }
     }
 
     /// This node's shards.
@@ -170,7 +178,7 @@ impl Cluster {
             let Answer::Connections(page) = answer else { continue };
             rows.extend(page.items.iter().filter_map(connection));
         }
-        complete(&remote, rows.len() as u64)?;
+        complete(&remote.missing, rows.len() as u64)?;
         smallest(&mut rows, limit, |row| row.id);
         Ok(rows)
     }
@@ -202,8 +210,25 @@ impl Cluster {
                 *sums.entry(row.topic.clone()).or_insert(0) += row.subscribers;
             }
         }
-        complete(&remote, sums.len() as u64)?;
+        complete(&remote.missing, sums.len() as u64)?;
         Ok(sums.into_iter().take(limit).collect())
+    }
+
+    /// How an application fares, and on how many nodes.
+    ///
+    /// # Errors
+    /// `partial` where a node has not answered, with the connections of the others as the sum.
+    pub(crate) async fn app_figures(&self, app: &AppId) -> Result<(u32, wire::AppFigures), ApiError> {
+        let remote = self.call(Recipients::All, app, Kind::AppStatus(wire::AppStatus {})).await?;
+        let mut all = vec![figures_of_app::here(&self.shards, &self.node, app)];
+        all.extend(remote.responses.into_iter().filter_map(|answer| match answer {
+            Answer::AppFigures(figures) => Some(figures),
+            _ => None,
+        }));
+        let nodes = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        let sum = figures_of_app::merged(all);
+        complete(&remote.missing, sum.connections)?;
+        Ok((nodes, sum))
     }
 
     async fn call(&self, to: Recipients, app: &AppId, kind: Kind) -> Result<Answers, ApiError> {
@@ -237,16 +262,16 @@ fn sum(local: u64, remote: &Answers) -> Result<u64, ApiError> {
         _ => 0,
     });
     let sum = local + counts.sum::<u64>();
-    complete(remote, sum)?;
+    complete(&remote.missing, sum)?;
     Ok(sum)
 }
 
 /// `partial` where somebody is missing.
-fn complete(remote: &Answers, sum: u64) -> Result<(), ApiError> {
-    if remote.missing.is_empty() {
+fn complete(missing: &[Arc<str>], sum: u64) -> Result<(), ApiError> {
+    if missing.is_empty() {
         return Ok(());
     }
-    let missing: Vec<String> = remote.missing.iter().map(ToString::to_string).collect();
+    let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
     let detail = format!("no answer from {}; asking again is safe", missing.join(", "));
     let error = ApiError::new(ErrorCode::Partial, detail).retry_after(PARTIAL_RETRY_SECONDS);
     Err(ApiError { partial: Some((missing, sum)), ..error })

@@ -211,8 +211,9 @@ impl Driver {
 
     fn on_request(&mut self, link: LinkId, request: wire::Request) {
         let (shards, done) = (Arc::clone(&self.shards), self.events_in.clone());
+        let node = Arc::clone(&self.identity.id);
         self.tasks.spawn(async move {
-            let response = answer::answer(shards, request).await;
+            let response = answer::answer(shards, node, request).await;
             // A mesh that has ended answers nobody.
             let _ = done.send(LinkEvent::Answer(link, response)).await;
         });

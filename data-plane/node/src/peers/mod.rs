@@ -10,6 +10,7 @@ mod cluster;
 mod departed;
 mod dial;
 mod driver;
+mod figures_of_app;
 mod inbox;
 mod link;
 mod members;
@@ -193,7 +194,7 @@ impl Peers {
     pub fn cluster(&self) -> Cluster {
         let (inbox, reach) = (Arc::clone(&self.inbox), Arc::clone(&self.reach));
         let mesh = MeshHandle { inbox, figures: self.figures(), reach };
-        Cluster::new(Arc::clone(&self.shards), Some(mesh))
+        Cluster::new(Arc::clone(&self.shards), Some(mesh)).named(&self.service.identity.id)
     }
 
     /// The mesh's figures; a tenth of a second old at most.

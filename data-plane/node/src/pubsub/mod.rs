@@ -6,6 +6,7 @@
 
 mod caller;
 mod cursor;
+mod forwarders;
 mod inbound;
 mod publish;
 mod validate;
@@ -242,6 +243,22 @@ impl PubSub for PubSubService {
     ) -> Result<Response<Self::InboundStream>, Status> {
         let credentials = Credentials::of(&request);
         Ok(Response::new(self.consume(&credentials, request.into_inner()).await?))
+    }
+
+    async fn test_forwarders(
+        &self,
+        request: Request<wire::TestForwardersRequest>,
+    ) -> Result<Response<wire::TestForwardersResponse>, Status> {
+        let credentials = Credentials::of(&request);
+        Ok(Response::new(self.test(&credentials, request.into_inner()).await?))
+    }
+
+    async fn app_status(
+        &self,
+        request: Request<wire::AppStatusRequest>,
+    ) -> Result<Response<wire::AppStatusResponse>, Status> {
+        let credentials = Credentials::of(&request);
+        Ok(Response::new(self.status(&credentials, request.into_inner()).await?))
     }
 }
 

@@ -413,3 +413,43 @@ async fn topics_are_listed_by_prefix_page_by_page() {
     let last = list(first.next).await;
     assert_eq!((last.items, last.next.as_str()), (vec![row("n/c", 1)], ""));
 }
+
+#[tokio::test]
+async fn forwarders_are_tested_and_the_status_is_told_to_operators_and_the_applications_administrators() {
+    let apps = vec![app("a", json!({})), app("off", json!({"enabled": false}))];
+    let mut served = Served::start(Setup { apps, ..Setup::default() }).await;
+    let _session = served.session("s").await;
+    let (own, other) = (admin_token(&["realtime:admin:manage:application"]), admin_token(&[SUBSCRIBERS]));
+    let status = |app_id: &str| wire::AppStatusRequest { app_id: app_id.into() };
+    let test = |app_id: &str| wire::TestForwardersRequest { app_id: app_id.into(), version: 0 };
+    for token in [&*own, OPERATOR_TOKEN] {
+        let told = within(served.rpc.app_status(bearer(token, status("a")))).await.unwrap().into_inner();
+        assert_eq!((told.enabled, told.nodes, told.connections), (true, 1, 1));
+        let off = within(served.rpc.app_status(bearer(token, status("off")))).await.unwrap().into_inner();
+        assert!(!off.enabled);
+        let cases = [("a", ErrorCode::InboundDisabled), ("off", ErrorCode::AppDisabled)];
+        for (app_id, expected) in cases.into_iter().chain([("nowhere", ErrorCode::AppNotFound)]) {
+            let refused = answer(within(served.rpc.test_forwarders(bearer(token, test(app_id)))).await);
+            assert_eq!(code(refused), expected, "{app_id}");
+        }
+    }
+    let refused = answer(within(served.rpc.app_status(bearer(&other, status("a")))).await);
+    assert_eq!(code(refused), ErrorCode::PermissionDenied);
+    let refused = answer(within(served.rpc.test_forwarders(bearer(&other, test("off")))).await);
+    assert_eq!(code(refused), ErrorCode::PermissionDenied);
+}
+
+/// A gateway may have heard of a change before the node has.
+#[tokio::test]
+async fn a_test_goes_by_no_older_configuration_than_its_gateway_has() {
+    let node = Node::start(Setup::default()).await;
+    let service = PubSubService::new(Cluster::alone(node.shards.clone()), node.gate.clone());
+    let test = async |version| {
+        let mut request = Request::new(wire::TestForwardersRequest { app_id: "a".into(), version });
+        request.extensions_mut().insert(Caller::Cluster { behalf: Behalf::App });
+        answer(within(service.test_forwarders(request)).await).unwrap_err()
+    };
+    assert_eq!(test(1).await.code, ErrorCode::InboundDisabled, "it is asked, and has no target");
+    let late = test(2).await;
+    assert_eq!((late.code, late.retry_after), (ErrorCode::Unavailable, Some(1)));
+}

@@ -65,10 +65,12 @@ fn text(view: &View) -> String {
     counters.extend(view.http.counters());
     counters.extend(view.grpc.iter().flat_map(GrpcConnections::counters));
     let mesh = view.cluster.as_ref().map(|cluster| metrics::render_mesh(&cluster.figures()));
+    let forwarders = view.cluster.as_ref().and_then(|cluster| cluster.shards().forwarders());
     let discovery = metrics::render_discovery(&view.discovery.borrow());
     metrics::render(&gauges, &counters)
         + &discovery
         + &mesh.unwrap_or_default()
+        + &forwarders.map(|f| metrics::render_forwarders(&f.stats())).unwrap_or_default()
         + &view.links.as_ref().map(certificate).unwrap_or_default()
         + &view.forwarded.as_deref().map(forwarded).unwrap_or_default()
         + &metrics::render_key_sets(&view.gate.jwks().stats())

@@ -2,6 +2,7 @@
 //! A cluster of real processes: etcd, two replicas of the control plane, three nodes, a gateway.
 
 mod delivery;
+mod forwarders;
 mod inbound;
 mod membership;
 mod operations;

@@ -13,6 +13,7 @@ mod configuration_changes;
 mod configuration_under_traffic;
 mod connections;
 mod errors;
+mod forwarders;
 mod frames;
 mod grpc;
 mod grpc_client;

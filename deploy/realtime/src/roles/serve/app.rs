@@ -43,6 +43,7 @@ pub(in crate::roles) struct App {
     demo: Option<Demo>,
     gate: Arc<Gate>,
     control: ControlPlane,
+    node_id: String,
     node: Node,
     listeners: Listeners,
     public: PublicPort,
@@ -72,12 +73,12 @@ impl Role for App {
             peer: String::new(),
         };
         let discovery = realtime_discovery::start(channel, registration, gate.jwks().clone());
-        let config = NodeConfig { id: node_id, shards, drain, mesh: None, forwarding };
+        let config = NodeConfig { id: node_id.clone(), shards, drain, mesh: None, forwarding };
         let node = Node::start(discovery, config, &mut process);
         let late = |_| Failure::new("the control plane did not answer in time");
         let node = timeout(START_TIMEOUT, node).await.map_err(late)??;
         let demo = demo.then(|| Demo::new(&data_dir, token_file.as_deref()));
-        Ok(Self { drain, demo, gate, control, node, listeners, public, process })
+        Ok(Self { drain, demo, gate, control, node_id, node, listeners, public, process })
     }
 
     async fn run(mut self, mut signals: Signals) -> Result<(), Failure> {
@@ -99,7 +100,7 @@ impl Role for App {
 impl App {
     /// Starts to accept on every port.
     fn serve(&mut self) {
-        let cluster = Cluster::alone(Arc::clone(&self.node.shards));
+        let cluster = Cluster::alone(Arc::clone(&self.node.shards)).named(&self.node_id);
         let pubsub = PubSubService::new(cluster.clone(), Arc::clone(&self.gate));
         let pubsub = pubsub.until(self.process.tasks.token());
         let bodies = UnfinishedBodies::default();
