@@ -4,6 +4,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use futures_util::Stream;
 use realtime_proto::generated::admin as wire;
 use realtime_proto::generated::admin::apps_client::AppsClient;
 use realtime_proto::generated::admin::nodes_client::NodesClient;
@@ -16,7 +17,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Request, Status, Streaming};
 
 /// A server that does not take a connection in this time is taken for unreachable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,26 +74,7 @@ impl Channel {
         timeout: Duration,
         ca: Option<&[u8]>,
     ) -> Result<Self, ApiError> {
-        let malformed = || {
-            ApiError::new(
-                ErrorCode::InvalidRequest,
-                format!("{server:?} is not a URL such as http://127.0.0.1:7070"),
-            )
-        };
-        let endpoint = Endpoint::from_shared(server.to_owned()).map_err(|_| malformed())?;
-        let endpoint = match endpoint.uri().scheme_str() {
-            Some("http") => endpoint,
-            Some("https") => {
-                let tls = ClientTlsConfig::new();
-                let tls = match ca {
-                    Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
-                    None => tls.with_webpki_roots(),
-                };
-                let bad = |e| ApiError::new(ErrorCode::InvalidRequest, format!("TLS: {}", innermost(&e)));
-                endpoint.tls_config(tls).map_err(bad)?
-            }
-            _ => return Err(malformed()),
-        };
+        let endpoint = endpoint(server, ca)?;
         let unreachable =
             |why: &str| ApiError::new(ErrorCode::Unavailable, format!("cannot reach {server}: {why}"));
         // The endpoint's own limit leaves out the TLS handshake.
@@ -120,8 +102,32 @@ impl Channel {
     }
 }
 
+/// A server, `http://host:port` or `https://host:port`, before it is connected to.
+pub(crate) fn endpoint(server: &str, ca: Option<&[u8]>) -> Result<Endpoint, ApiError> {
+    let malformed = || {
+        ApiError::new(
+            ErrorCode::InvalidRequest,
+            format!("{server:?} is not a URL such as http://127.0.0.1:7070"),
+        )
+    };
+    let endpoint = Endpoint::from_shared(server.to_owned()).map_err(|_| malformed())?;
+    match endpoint.uri().scheme_str() {
+        Some("http") => Ok(endpoint),
+        Some("https") => {
+            let tls = ClientTlsConfig::new();
+            let tls = match ca {
+                Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
+                None => tls.with_webpki_roots(),
+            };
+            let bad = |e| ApiError::new(ErrorCode::InvalidRequest, format!("TLS: {}", innermost(&e)));
+            endpoint.tls_config(tls).map_err(bad)
+        }
+        _ => Err(malformed()),
+    }
+}
+
 /// The cause that says something: tonic's own text is "transport error".
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
@@ -131,22 +137,22 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// Unwraps a call's answer.
 async fn call<T>(answer: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, ApiError> {
-    match answer.await {
-        Ok(response) => Ok(response.into_inner()),
-        Err(status) => {
-            let mut error = ApiError::from(&status);
-            // The transport's own status, not an answer: most often the port is another service's.
-            if let (true, Some(cause)) = (status.details().is_empty(), status.source()) {
-                let cause = innermost(cause);
-                if cause == TIMED_OUT {
-                    return Err(ApiError::new(ErrorCode::Unavailable, NO_ANSWER));
-                }
-                error.code = ErrorCode::Unavailable;
-                error.detail = format!("the server gave no gRPC answer ({cause}); is this its gRPC address?");
-            }
-            Err(error)
+    answer.await.map(tonic::Response::into_inner).map_err(|status| refusal(&status))
+}
+
+/// What a status says.
+pub(crate) fn refusal(status: &Status) -> ApiError {
+    let mut error = ApiError::from(status);
+    // The transport's own status, not an answer: most often the port is another service's.
+    if let (true, Some(cause)) = (status.details().is_empty(), status.source()) {
+        let cause = innermost(cause);
+        if cause == TIMED_OUT {
+            return ApiError::new(ErrorCode::Unavailable, NO_ANSWER);
         }
+        error.code = ErrorCode::Unavailable;
+        error.detail = format!("the server gave no gRPC answer ({cause}); is this its gRPC address?");
     }
+    error
 }
 
 /// Publishing and the administration of connections and subscriptions.
@@ -158,6 +164,14 @@ impl PubSubClient {
     #[must_use]
     pub fn new(channel: Channel) -> Self {
         Self(GeneratedPubSub::new(channel.0))
+    }
+
+    /// Begins an inbound stream, which [`Inbound`](crate::Inbound) makes usable.
+    pub(crate) async fn inbound(
+        &mut self,
+        requests: impl Stream<Item = pubsub::InboundRequest> + Send + 'static,
+    ) -> Result<Streaming<pubsub::InboundResponse>, ApiError> {
+        call(self.0.inbound(requests)).await
     }
 
     /// Publishes one message.

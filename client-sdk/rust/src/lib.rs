@@ -1,6 +1,6 @@
 //! Client of Realtime Pub/Sub for Rust: [`Client`] is a WebSocket client that reconnects and
-//! resubscribes by the server's own rules; [`PubSubClient`] and [`AdminClient`] wrap the gRPC services
-//! that backends and operators use.
+//! resubscribes by the server's own rules; [`Inbound`] brings a backend what clients send to it;
+//! [`PubSubClient`] and [`AdminClient`] wrap the gRPC services that backends and operators use.
 //!
 //! There is no history: what is published while a client is away is lost.
 //!
@@ -23,9 +23,11 @@
 //! would close the session.
 
 pub mod grpc;
+pub mod inbound;
 pub mod ws;
 
 pub use grpc::{AdminClient, App, Channel, Document, PubSubClient};
+pub use inbound::{Delivery, Inbound, InboundOptions};
 pub use realtime_proto::{ApiError, AppId, ConnectionId, ErrorCode};
 pub use ws::{
     BadCa, BadUrl, Client, Dial, Dialing, Event, Events, Message, Options, Outgoing, Refusal, Retry,

@@ -61,7 +61,7 @@ impl Backoff {
 }
 
 /// Uniform in 0..=1, from the operating system.
-pub(super) fn random() -> f64 {
+pub(crate) fn random() -> f64 {
     f64::from(u32::from_ne_bytes(realtime_proto::ids::random())) / f64::from(u32::MAX)
 }
 

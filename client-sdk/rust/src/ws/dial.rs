@@ -21,7 +21,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// A stream that is being made.
 pub type Dialing<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;
 
-/// Makes the stream to a host: TCP, or a proxy or pipe of one's own. TLS is laid on it for `wss` addresses.
+/// Makes the stream to a host: TCP, or a proxy or pipe of one's own. TLS is laid on it for `wss` and `https` addresses.
 pub trait Dial: fmt::Debug + Send + Sync {
     /// Connects to `host` (without brackets) and `port`.
     fn dial<'a>(&'a self, host: &'a str, port: u16) -> Dialing<'a>;
@@ -29,7 +29,7 @@ pub trait Dial: fmt::Debug + Send + Sync {
 
 /// Plain TCP without delay.
 #[derive(Debug)]
-pub(super) struct TcpDial;
+pub(crate) struct TcpDial;
 
 impl Dial for TcpDial {
     fn dial<'a>(&'a self, host: &'a str, port: u16) -> Dialing<'a> {
@@ -41,10 +41,10 @@ impl Dial for TcpDial {
     }
 }
 
-/// Host and port of a session's address.
-pub(super) fn host_and_port(uri: &Uri) -> (&str, u16) {
+/// Host and port of a server's address.
+pub(crate) fn host_and_port(uri: &Uri) -> (&str, u16) {
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let default = if uri.scheme_str() == Some("wss") { 443 } else { 80 };
+    let default = if matches!(uri.scheme_str(), Some("wss" | "https")) { 443 } else { 80 };
     (host, uri.port_u16().unwrap_or(default))
 }
 
@@ -54,7 +54,7 @@ pub(super) fn host_and_port(uri: &Uri) -> (&str, u16) {
 pub struct BadCa(String);
 
 /// Trusts the certificates of a PEM text, and no others.
-pub(super) fn trusting(pem: &[u8]) -> Result<Arc<ClientConfig>, BadCa> {
+pub(crate) fn trusting(pem: &[u8]) -> Result<Arc<ClientConfig>, BadCa> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|e| BadCa(e.to_string()))?;
@@ -94,6 +94,7 @@ mod tests {
         for (uri, want) in [
             ("ws://[::1]:9/apps/a", ("::1", 9)),
             ("ws://h/apps/a", ("h", 80)),
+            ("https://h", ("h", 443)),
             ("wss://h/apps/a", ("h", 443)),
         ] {
             assert_eq!(host_and_port(&uri.parse().unwrap()), want);

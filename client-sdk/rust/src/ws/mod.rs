@@ -11,7 +11,9 @@ mod options;
 mod topics;
 mod wire;
 
+pub(crate) use backoff::random;
 pub use dial::{BadCa, Dial, Dialing, Stream};
+pub(crate) use dial::{TcpDial, host_and_port, trusting};
 pub use event::{Event, Events, Message, Refusal, SendError};
 pub use handle::Client;
 pub use options::{BadUrl, Options, Retry, TokenError, TokenSource};

@@ -49,7 +49,7 @@ impl TokenSource {
         Self::Provider(Arc::new(move || Box::pin(provider())))
     }
 
-    pub(super) async fn get(&self) -> Result<String, TokenError> {
+    pub(crate) async fn get(&self) -> Result<String, TokenError> {
         match self {
             Self::Fixed(token) => Ok(token.to_string()),
             Self::Provider(provider) => provider().await,
