@@ -20,7 +20,7 @@ const { eventually } = require('../lib/server')
 const ROOT = path.join(__dirname, '../../..')
 const BINARY = path.resolve(process.env.REALTIME_BIN ||
   path.join(process.env.CARGO_TARGET_DIR || path.join(ROOT, 'target'), 'debug/realtime'))
-const DOCUMENTS = ['README.md', 'docs/protocol.md', 'docs/http-api.md', 'docs/configuration.md', 'docs/cli.md', 'docs/operate.md']
+const DOCUMENTS = ['README.md', 'docs/protocol.md', 'docs/http-api.md', 'docs/inbound-stream.md', 'docs/configuration.md', 'docs/cli.md', 'docs/operate.md']
 // Far above what the commands of one document take together.
 const TIMEOUT_MS = 120_000
 
@@ -90,7 +90,8 @@ for (const file of DOCUMENTS) {
     assert.ok(list.some(({ kind }) => kind === 'test'), 'no marked block')
     const env = {
       ...server.env,
-      PATH: `${path.dirname(BINARY)}:${process.env.PATH}`,
+      // With the examples of the Rust client, which `cargo test --workspace` builds.
+      PATH: [path.dirname(BINARY), path.join(path.dirname(BINARY), 'examples'), process.env.PATH].join(':'),
       NODE_PATH: path.join(ROOT, 'tests/clients/node_modules'),
       // The commands' own defaults are the documents' addresses.
       REALTIME_SERVER: `http://${server.addresses.grpcListen}`,

@@ -21,6 +21,7 @@ mod http_limits;
 mod http_order;
 mod http_publish;
 mod inbound;
+mod inbound_stream;
 mod jwks;
 mod keys;
 mod lifecycle;
