@@ -9,11 +9,11 @@ use realtime_testkit::{Client, Cluster, TestApp, eventually, within};
 use serde_json::json;
 
 /// Streams come to nodes' ports for services.
-fn builder() -> ClusterBuilder {
+pub(crate) fn builder() -> ClusterBuilder {
     Cluster::builder().args(Role::DataPlane, &["--grpc-listen", "127.0.0.1:0"])
 }
 
-async fn streamed(cluster: &Cluster) -> TestApp {
+pub(crate) async fn streamed(cluster: &Cluster) -> TestApp {
     cluster.app().set("enableInboundStream", true).set("clientInboundAckEnabled", true).create().await
 }
 
@@ -21,7 +21,7 @@ async fn say(client: &mut Client, id: &str) {
     client.send("message", json!({"payload": "hello", "id": id})).await;
 }
 
-async fn acked(client: &mut Client, id: &str) {
+pub(crate) async fn acked(client: &mut Client, id: &str) {
     assert_eq!(client.expect("priv/acks", "ack").await, id);
 }
 

@@ -4,6 +4,7 @@
 mod delivery;
 mod forwarders;
 mod inbound;
+mod inbound_sdk;
 mod membership;
 mod operations;
 mod outages;
