@@ -33,6 +33,8 @@ pub(super) struct Drain {
     /// Sessions are due that have outstanding messages: they are looked at again then.
     deferred_until: u64,
     pace: Pace,
+    /// The time is over, and what was outstanding then has been answered.
+    gave_up: bool,
     /// Dropped when nothing is left, or when the drain is called off: either way the waiters go on.
     /// Several where a drain was asked for while one was under way.
     done: Vec<oneshot::Sender<()>>,
@@ -363,6 +365,7 @@ impl Hub {
             cursor: 0,
             deferred_until: 0,
             pace: Pace::new(self.now_ms, over.as_millis() as u64, total),
+            gave_up: false,
             done: waiters,
         });
     }
@@ -372,8 +375,16 @@ impl Hub {
     }
 
     /// Closes as many sessions as are due. Those with outstanding messages come last: once they have their answers, or
-    /// when the time is over.
+    /// when the time is over. Then everything outstanding is given up at once, though its sessions may still be closed
+    /// one after the other: whoever stops the process has to wait for no answer any longer.
     fn run_drain(&mut self) {
+        let now = self.now_ms;
+        let is_over = |drain: &&mut Drain| drain.is_over(now) && !drain.gave_up;
+        if let Some(drain) = self.drain.as_mut().filter(is_over) {
+            drain.gave_up = true;
+            let outstanding: Vec<u32> = self.outstanding.keys().copied().collect();
+            outstanding.into_iter().for_each(|index| self.abandon_outstanding(index, true));
+        }
         let Some(drain) = &mut self.drain else { return };
         let due = drain.due(self.now_ms).saturating_sub(drain.closed);
         let missing = due.min(drain.pace.room(self.now_ms));
