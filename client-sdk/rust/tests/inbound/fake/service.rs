@@ -68,4 +68,15 @@ impl PubSub for Calls {
     async fn list_topics(&self, _: Request<wire::ListTopicsRequest>) -> Answer<wire::ListTopicsResponse> {
         absent()
     }
+
+    async fn test_forwarders(
+        &self,
+        _: Request<wire::TestForwardersRequest>,
+    ) -> Answer<wire::TestForwardersResponse> {
+        absent()
+    }
+
+    async fn app_status(&self, _: Request<wire::AppStatusRequest>) -> Answer<wire::AppStatusResponse> {
+        absent()
+    }
 }
