@@ -7,9 +7,9 @@ use realtime_session::{Codec, Deflater, Event, Frame, Input, encode, frame};
 
 use super::connection::{Connection, Ending, Phase};
 use super::counters::Cells;
+use super::drain::Drain;
 use super::inbound::Outstanding;
 use super::interest::Interest;
-use super::lifecycle::Drain;
 use super::output::Turn;
 use super::poller::{Poller, Readiness, Transfer};
 use super::random::Random;

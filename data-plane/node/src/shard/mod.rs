@@ -11,6 +11,7 @@ mod admission;
 mod backlog;
 mod connection;
 pub(crate) mod counters;
+mod drain;
 mod fanout;
 mod hub;
 mod inbound;
