@@ -91,8 +91,10 @@ impl Hub {
         let is_over = |drain: &&mut Drain| drain.is_over(now) && !drain.gave_up;
         if let Some(drain) = self.drain.as_mut().filter(is_over) {
             drain.gave_up = true;
-            let outstanding: Vec<u32> = self.outstanding.keys().copied().collect();
-            outstanding.into_iter().for_each(|index| self.abandon_outstanding(index, true));
+            self.outstanding
+                .connections()
+                .into_iter()
+                .for_each(|index| self.abandon_outstanding(index, true));
         }
         let Some(drain) = &mut self.drain else { return };
         let due = drain.due(self.now_ms).saturating_sub(drain.closed);
@@ -101,9 +103,7 @@ impl Hub {
             return;
         }
         let (from, last) = (drain.cursor, drain.is_over(self.now_ms));
-        let goes = |index: u32, c: &Connection| {
-            c.ending.is_none() && (last || !self.outstanding.contains_key(&index))
-        };
+        let goes = |index: u32, c: &Connection| c.ending.is_none() && (last || !self.outstanding.has(index));
         let next: Vec<u32> = self
             .connections
             .iter_from(if last { 0 } else { from })

@@ -4,6 +4,7 @@
 //! A message that has another target than `secure/inbound` is outstanding until all of these have answered: then its
 //! client gets the ack, or `forward_failed`. What the targets do in between is the forwarders' affair.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -17,9 +18,52 @@ use super::stack_text::HexId;
 use crate::runtime::AppRuntime;
 use crate::shard::inbox::Command;
 
-/// Ids of messages whose targets have not answered, by connection. Connections without any have no entry. Bounded by
-/// the targets' queues.
-pub(super) type Outstanding = HashMap<u32, Vec<Arc<str>>>;
+/// Messages whose targets have not answered, by connection, each connection's in their order. Bounded by the targets'
+/// queues: one connection may have all of an application's, so that no answer may look through them.
+#[derive(Default)]
+pub(super) struct Outstanding {
+    /// Number of the next message.
+    next: u64,
+    /// Numbers and ids. Connections without any have no entry.
+    by_connection: HashMap<u32, VecDeque<(u64, Arc<str>)>>,
+}
+
+impl Outstanding {
+    /// Whether a connection waits for an answer.
+    pub(super) fn has(&self, index: u32) -> bool {
+        self.by_connection.contains_key(&index)
+    }
+
+    /// Connections that wait for an answer.
+    pub(super) fn connections(&self) -> Vec<u32> {
+        self.by_connection.keys().copied().collect()
+    }
+
+    /// Notes a message; returns its number.
+    fn add(&mut self, index: u32, id: &str) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.by_connection.entry(index).or_default().push_back((number, id.into()));
+        number
+    }
+
+    /// Takes a message off the list; returns its id, and nothing where it has been answered before.
+    fn settle(&mut self, index: u32, number: u64) -> Option<Arc<str>> {
+        let messages = self.by_connection.get_mut(&index)?;
+        let at = messages.binary_search_by_key(&number, |(number, _)| *number).ok()?;
+        // Answers come from the front, or, refused at once, from the back: either way there is little to move.
+        let (_, id) = messages.remove(at)?;
+        if messages.is_empty() {
+            self.by_connection.remove(&index);
+        }
+        Some(id)
+    }
+
+    /// Takes everything of a connection off the list.
+    fn take(&mut self, index: u32) -> impl Iterator<Item = Arc<str>> + use<> {
+        self.by_connection.remove(&index).into_iter().flatten().map(|(_, id)| id)
+    }
+}
 
 /// What is told of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +76,8 @@ pub(super) enum Presence {
 #[derive(Debug)]
 pub(crate) struct Answer {
     connection: Token,
-    id: Arc<str>,
+    /// Among the outstanding ones.
+    number: u64,
     result: Result<(), Failure>,
 }
 
@@ -86,22 +131,22 @@ impl Hub {
         let permissions = connection.identity.permissions.list();
         let body = encode::forwarded_message(message.message_type, sender, permissions, message.payload, id);
         let forwarded = Forwarded::inbound(connection.id, id, body);
-        let id: Arc<str> = id.into();
-        self.outstanding.entry(index).or_default().push(Arc::clone(&id));
+        let number = self.outstanding.add(index, id);
         self.count_bytes(message.payload.len());
         let Some(inbox) = self.shared.inboxes.get(usize::from(self.number)).cloned() else { return };
         forwarders.forward_then(&app.app.config, forwarded, move |result| {
-            inbox.push(Command::Forwarded(Answer { connection: token, id, result }));
+            inbox.push(Command::Forwarded(Answer { connection: token, number, result }));
         });
     }
 
     /// The targets have answered: the client hears of it, if it is still there.
     pub(super) fn forwarded(&mut self, answer: Answer) {
-        let Answer { connection, id, result } = answer;
+        let Answer { connection, number, result } = answer;
         let index = connection.index;
-        if !self.connections.is_live(connection) || !self.settle_outstanding(index, &id) {
+        if !self.connections.is_live(connection) {
             return;
         }
+        let Some(id) = self.outstanding.settle(index, number) else { return };
         let Some(app) = self.connections.get(index).filter(|c| c.is_open()).map(|c| c.slot) else { return };
         let Some(app) = self.table.by_slot(app).cloned() else { return };
         match result {
@@ -114,22 +159,10 @@ impl Hub {
         }
     }
 
-    /// Takes one message off the list; `false`: it has been answered before.
-    fn settle_outstanding(&mut self, index: u32, id: &str) -> bool {
-        let Some(ids) = self.outstanding.get_mut(&index) else { return false };
-        let Some(at) = ids.iter().position(|waiting| **waiting == *id) else { return false };
-        ids.remove(at);
-        if ids.is_empty() {
-            self.outstanding.remove(&index);
-        }
-        true
-    }
-
     /// The session is over. A node that drains says of each outstanding message that it is given up here, though a
     /// target may still get it; other sessions end without a word.
     pub(super) fn abandon_outstanding(&mut self, index: u32, drained: bool) {
-        let Some(ids) = self.outstanding.remove(&index).filter(|_| drained) else { return };
-        for id in ids {
+        for id in self.outstanding.take(index).filter(|_| drained) {
             let why = "the node is stopping, and not every target has accepted the message yet";
             self.refuse(index, ErrorCode::ForwardFailed, why, Some(&id), None);
         }
