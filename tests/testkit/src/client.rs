@@ -5,6 +5,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{WebSocketStream, client_async};
@@ -189,6 +190,12 @@ impl Client {
     pub async fn next(&mut self) -> Incoming {
         let next = within("the next frame", self.incoming.recv()).await;
         next.unwrap_or_else(|| Incoming::Lost("ended before".into()))
+    }
+
+    /// What comes until a moment; `None`: nothing. After the end of the session, that again.
+    pub async fn next_until(&mut self, at: Instant) -> Option<Incoming> {
+        let next = timeout_at(at, self.incoming.recv()).await.ok()?;
+        Some(next.unwrap_or_else(|| Incoming::Lost("ended before".into())))
     }
 
     /// The next frame.

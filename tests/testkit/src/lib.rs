@@ -5,6 +5,7 @@
 //! verifying cannot hide. Helpers panic with a sentence where the server breaks a promise: they serve tests.
 
 pub mod app;
+pub mod aws;
 pub mod certificates;
 pub mod client;
 pub mod cluster;
@@ -25,6 +26,7 @@ pub mod token;
 pub mod wait;
 
 pub use app::{TestApp, TestAppBuilder};
+pub use aws::Backend;
 pub use certificates::ClusterCertificates;
 pub use client::{Client, Frame, Incoming};
 pub use cluster::{Cluster, ClusterBuilder};

@@ -1,5 +1,5 @@
 //! A real HTTP endpoint of SNS and SQS: moto's server (PyPI `moto[server]`, of `tests/clients/requirements.txt`) on a
-//! free port, killed on drop.
+//! free port. It ends with the value, or with the program that has started it, however that ends.
 //!
 //! Where it is missing, the tests that need it say on standard error that they have not run; with `CI` set to anything
 //! that is a failure.
@@ -10,9 +10,30 @@ use std::io::{self, Write as _};
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
 use crate::python::python;
 use crate::wait::eventually;
+
+/// Starts the server, which ends when nobody holds the other end of its input any more.
+///
+/// For each message that is sent, moto asks for the queue's attributes, and so counts its messages three times, each by
+/// the calendar: a queue of thousands takes minutes. Here the counts do not tell what is in flight, and the clock is the
+/// system's.
+const PROGRAM: &str = "\
+import os, threading, time
+from moto.server import main
+from moto.sqs import models
+models.unix_time, models.unix_time_millis = time.time, lambda: time.time() * 1000
+models.Queue.approximate_number_of_messages = property(lambda queue: len(queue._messages))
+models.Queue.approximate_number_of_messages_delayed = property(lambda queue: 0)
+models.Queue.approximate_number_of_messages_not_visible = property(lambda queue: 0)
+def follow():
+    os.read(0, 1)
+    os._exit(0)
+threading.Thread(target=follow, daemon=True).start()
+main(['-H', '127.0.0.1', '-p', '0'])
+";
 
 /// A running server.
 #[derive(Debug)]
@@ -24,6 +45,13 @@ pub struct Moto {
 }
 
 impl Moto {
+    /// The one that all tests of this program share, each with queues and topics of its own: starting one takes Python
+    /// seconds. `None`: it is not here, which has been said.
+    pub async fn shared() -> Option<&'static Self> {
+        static SHARED: OnceCell<Option<Moto>> = OnceCell::const_new();
+        SHARED.get_or_init(Self::start).await.as_ref()
+    }
+
     /// Starts one. `None`: it is not here, which has been said.
     ///
     /// # Panics
@@ -32,8 +60,8 @@ impl Moto {
         let (python, home) = (python(), tempfile::tempdir().expect("a temporary directory"));
         let log = File::create_new(home.path().join("log")).expect("a log file");
         let spawned = Command::new(&python)
-            .args(["-m", "moto.server", "-H", "127.0.0.1", "-p", "0"])
-            .stdin(Stdio::null())
+            .args(["-c", PROGRAM])
+            .stdin(Stdio::piped())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log)
             .spawn();
