@@ -1,0 +1,148 @@
+//! Faults on the way to AWS under 500 messages a second: nothing acked is lost, everything else is told, the server's
+//! memory is bounded, and other applications do not notice.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use realtime_testkit::{Fault, FaultProxy, TestApp};
+use tokio::time::{Instant, interval};
+
+use crate::load::{Load, Sent};
+use crate::neighbour::{Neighbour, median};
+use crate::world::{World, sqs_error, status};
+
+/// With a message each 20 ms, 500 a second.
+const CLIENTS: usize = 10;
+const PACE: Duration = Duration::from_millis(20);
+/// What waits for a target is 16 MiB at most; these tests' messages take far less, 5 s of them and their answers.
+const MOST_GROWTH: u64 = 32 << 20;
+
+/// An application under load whose way to AWS is a proxy, and a neighbour whose is not.
+struct Trial {
+    world: World,
+    url: String,
+    proxy: FaultProxy,
+    load: Load,
+    neighbour: Neighbour,
+    resident: u64,
+    most: u64,
+}
+
+impl Trial {
+    async fn start(clients: usize) -> Option<Self> {
+        let world = World::start().await?;
+        let url = world.backend.new_queue().await;
+        let proxy = FaultProxy::to(world.moto.address()).await;
+        let app = world.app_over(&url, &proxy.url()).create().await;
+        let neighbour = Neighbour::start(&Self::other(&world).await).await;
+        let load = Load::start(&app, clients, PACE).await;
+        let mut trial = Self { world, url, proxy, load, neighbour, resident: 0, most: 0 };
+        // Connections and buffers of a server at work are no growth.
+        trial.goes_on(Duration::from_secs(1)).await;
+        trial.resident = trial.world.server.resident_bytes();
+        trial.most = trial.resident;
+        Some(trial)
+    }
+
+    async fn other(world: &World) -> TestApp {
+        let url = world.backend.new_queue().await;
+        world.app(&url).create().await
+    }
+
+    /// Lets time pass under load, and looks at the memory.
+    async fn goes_on(&mut self, time: Duration) {
+        let mut looks = interval(Duration::from_millis(250));
+        let begin = Instant::now();
+        while begin.elapsed() < time {
+            looks.tick().await;
+            self.most = self.most.max(self.world.server.resident_bytes());
+        }
+    }
+
+    async fn meets(&mut self, fault: Fault, time: Duration) {
+        self.proxy.meets(fault);
+        self.goes_on(time).await;
+    }
+
+    /// Ends the load, and holds the server to its word.
+    async fn ends(self, sound: (Instant, Instant), broken: (Instant, Instant)) -> Sent {
+        let (publishes, messages) = self.neighbour.stop().await;
+        let sent = self.load.stop().await;
+        assert!(sent.ended.is_none(), "a session has ended: {:?}", sent.ended);
+        assert!(sent.unanswered.is_empty());
+        let received = self.world.backend.receive_all(&self.url).await;
+        let there: HashSet<_> = received
+            .iter()
+            .filter(|received| status(received).is_none())
+            .map(|received| received.json()["id"].as_str().unwrap().to_owned())
+            .collect();
+        let lost: Vec<_> = sent.acked.difference(&there).collect();
+        assert!(lost.is_empty(), "{} of {} acked messages are lost: {lost:?}", lost.len(), sent.acked.len());
+        let grown = self.most - self.resident;
+        assert!(grown < MOST_GROWTH, "{grown} bytes");
+        for (what, times) in [("publish", &publishes), ("message", &messages)] {
+            let [sound, broken] = [sound, broken].map(|(from, until)| median(times, from, until));
+            assert!(
+                broken < 3 * sound + Duration::from_millis(5),
+                "a neighbour's {what}: {sound:?}, {broken:?}"
+            );
+        }
+        println!(
+            "{} acked, {} failed, {} in the queue, {grown} bytes more",
+            sent.acked.len(),
+            sent.failed.len(),
+            received.len()
+        );
+        sent
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn faults_of_every_kind_lose_nothing_that_was_acked() {
+    let Some(mut trial) = Trial::start(CLIENTS / 2).await else { return };
+    let begin = Instant::now();
+    let second = Duration::from_secs(1);
+    trial.goes_on(second).await;
+    let breaks = Instant::now();
+    let all = [
+        Fault::answer("500 Internal Server Error", "oops"),
+        sqs_error("400 Bad Request", "RequestThrottled", "Slow down"),
+        Fault::Reset,
+        Fault::LostAnswer,
+    ];
+    for fault in all {
+        trial.meets(fault, second).await;
+        trial.meets(Fault::None, second).await;
+    }
+    // A permission is taken away, and given back.
+    trial.meets(sqs_error("400 Bad Request", "AccessDenied", "no"), second).await;
+    trial.meets(Fault::None, 2 * second).await;
+    // No answer for longer than a call may take.
+    trial.meets(Fault::Silence, 6 * second).await;
+    let ends = Instant::now();
+    trial.meets(Fault::None, 2 * second).await;
+    let sent = trial.ends((begin, breaks), (breaks, ends)).await;
+    assert!(sent.acked.len() > 1000, "{} were acked", sent.acked.len());
+    let denied =
+        sent.failed.values().filter(|text| *text == "the credentials may not send to this target").count();
+    assert!(denied > 100, "{denied} were denied");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_dies_for_ten_seconds_loses_nothing_that_was_acked() {
+    let Some(mut trial) = Trial::start(CLIENTS).await else { return };
+    let begin = Instant::now();
+    trial.goes_on(Duration::from_secs(1)).await;
+    let breaks = Instant::now();
+    trial.proxy.refuses().await;
+    trial.goes_on(Duration::from_secs(10)).await;
+    let ends = Instant::now();
+    trial.proxy.listens();
+    // The next attempt is at most 5 s away.
+    trial.goes_on(Duration::from_secs(6)).await;
+    let sent = trial.ends((begin, breaks), (breaks, ends)).await;
+    // Five seconds' messages wait for the endpoint, five seconds' are refused at once.
+    assert!(sent.acked.len() > 1500, "{} were acked", sent.acked.len());
+    let refused = sent.failed.values().filter(|text| *text == "no connection to the endpoint").count();
+    assert!(refused > 500, "{refused} were refused");
+}
