@@ -16,11 +16,14 @@ const os = require('node:os')
 const path = require('node:path')
 const { test } = require('node:test')
 const { eventually } = require('../lib/server')
+const { startMoto } = require('../lib/moto')
 
 const ROOT = path.join(__dirname, '../../..')
 const BINARY = path.resolve(process.env.REALTIME_BIN ||
   path.join(process.env.CARGO_TARGET_DIR || path.join(ROOT, 'target'), 'debug/realtime'))
-const DOCUMENTS = ['README.md', 'docs/protocol.md', 'docs/http-api.md', 'docs/inbound-stream.md', 'docs/configuration.md', 'docs/cli.md', 'docs/operate.md']
+const DOCUMENTS = ['README.md', 'docs/protocol.md', 'docs/http-api.md', 'docs/inbound.md', 'docs/inbound-stream.md', 'docs/configuration.md', 'docs/cli.md', 'docs/operate.md']
+// Documents that need an AWS, and what they start the server with.
+const WITH_AWS = { 'docs/inbound.md': ['--allow-insecure-endpoints'] }
 // Far above what the commands of one document take together.
 const TIMEOUT_MS = 120_000
 
@@ -49,14 +52,14 @@ function script (list) {
 }
 
 /** A server as the documents start it, in a directory of its own: data in `realtime-data`, its own operator token. */
-async function startServer (t) {
+async function startServer (t, args) {
   const home = fs.mkdtempSync(path.join(os.tmpdir(), 'realtime-documents-'))
   const log = fs.openSync(path.join(home, 'log'), 'a')
   const env = { ...process.env }
   delete env.REALTIME_OPERATOR_TOKEN
   const child = spawn(BINARY, [
     'serve', '--listen', '127.0.0.1:0', '--grpc-listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0',
-    '--ready-file', 'ready.json'
+    '--ready-file', 'ready.json', ...args
   ], { cwd: home, env, stdio: ['ignore', log, log] })
   fs.closeSync(log)
   const ended = new Promise((resolve) => { child.once('exit', resolve); child.once('error', resolve) })
@@ -81,8 +84,11 @@ function assertOutput (actual, documented, where) {
 
 for (const file of DOCUMENTS) {
   test(`the commands of ${file} work and print what it says`, async (t) => {
-    const server = await startServer(t)
+    const moto = WITH_AWS[file] && await startMoto(t)
+    if (moto?.missing) return t.skip(moto.missing)
+    const server = await startServer(t, WITH_AWS[file] ?? [])
     const local = (text) => text
+      .replaceAll('127.0.0.1:5000', moto?.address ?? '127.0.0.1:5000')
       .replaceAll('127.0.0.1:8080', server.addresses.listen)
       .replaceAll('127.0.0.1:7070', server.addresses.grpcListen)
       .replaceAll('127.0.0.1:9090', server.addresses.adminListen)
@@ -91,7 +97,7 @@ for (const file of DOCUMENTS) {
     const env = {
       ...server.env,
       // With the examples of the Rust client, which `cargo test --workspace` builds.
-      PATH: [path.dirname(BINARY), path.join(path.dirname(BINARY), 'examples'), process.env.PATH].join(':'),
+      PATH: [path.dirname(BINARY), path.join(path.dirname(BINARY), 'examples'), moto && path.dirname(moto.python), process.env.PATH].filter(Boolean).join(':'),
       NODE_PATH: path.join(ROOT, 'tests/clients/node_modules'),
       // The commands' own defaults are the documents' addresses.
       REALTIME_SERVER: `http://${server.addresses.grpcListen}`,
