@@ -87,12 +87,6 @@ impl Trial {
                 "a neighbour's {what}: {sound:?}, {broken:?}"
             );
         }
-        println!(
-            "{} acked, {} failed, {} in the queue, {grown} bytes more",
-            sent.acked.len(),
-            sent.failed.len(),
-            received.len()
-        );
         sent
     }
 }

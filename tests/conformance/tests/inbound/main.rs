@@ -12,6 +12,7 @@ mod changes;
 mod credentials;
 mod drain;
 mod faults;
+mod flood;
 mod kill;
 mod limits;
 mod load;

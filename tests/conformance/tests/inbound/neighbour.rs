@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use realtime_testkit::{Client, TestApp, unix_now};
+use realtime_testkit::{Client, TestApp, unix_now, within};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -19,6 +19,8 @@ type Times = Vec<(Instant, Duration)>;
 
 /// See the module.
 pub(crate) struct Neighbour {
+    /// How often it was served.
+    served: watch::Receiver<usize>,
     stop: watch::Sender<bool>,
     task: JoinHandle<(Times, Times)>,
 }
@@ -30,8 +32,17 @@ impl Neighbour {
         let token = app.sign(json!({"sub": "neighbour", "permissions": [PUBLISH], "exp": exp}));
         let client = app.connect_with(&token, "").await;
         let stop = watch::Sender::new(false);
-        let task = tokio::spawn(measure(client, stop.subscribe()));
-        Self { stop, task }
+        let (serve, served) = watch::channel(0);
+        let task = tokio::spawn(measure(client, stop.subscribe(), serve));
+        Self { served, stop, task }
+    }
+
+    /// Waits until it has been served so many times more.
+    pub(crate) async fn is_served(&self, times: usize) {
+        let mut served = self.served.clone();
+        let due = *served.borrow() + times;
+        let more = served.wait_for(|served| *served >= due);
+        within("a neighbour who is served", more).await.expect("a neighbour who was served all the time");
     }
 
     /// The times from a publish to its ack, and from a message to its ack.
@@ -41,7 +52,11 @@ impl Neighbour {
     }
 }
 
-async fn measure(mut client: Client, stop: watch::Receiver<bool>) -> (Times, Times) {
+async fn measure(
+    mut client: Client,
+    stop: watch::Receiver<bool>,
+    serve: watch::Sender<usize>,
+) -> (Times, Times) {
     let (mut publishes, mut messages) = (Times::new(), Times::new());
     let mut next = Instant::now();
     while !*stop.borrow() {
@@ -53,6 +68,7 @@ async fn measure(mut client: Client, stop: watch::Receiver<bool>) -> (Times, Tim
         message(&mut client, "m").await;
         acked(&mut client, "m").await;
         messages.push((begin, begin.elapsed()));
+        serve.send_modify(|served| *served += 1);
         next += PACE;
         assert!(client.next_until(next).await.is_none(), "nothing else comes");
     }
