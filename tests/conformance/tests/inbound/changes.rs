@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use realtime_testkit::aws::{ACCESS_KEY, SECRET};
-use realtime_testkit::{FaultProxy, TestApp, eventually};
+use realtime_testkit::{FaultProxy, Incoming, TestApp, eventually};
 use serde_json::{Value, json};
 
 use crate::load::Load;
@@ -57,6 +57,28 @@ async fn changes_of_credentials_endpoint_and_queue_under_traffic_lose_nothing_th
     assert!(lost.is_empty(), "{} of {} are lost: {lost:?}", lost.len(), sent.acked.len());
     assert!(sent.failed.values().all(|text| text == "the target does not exist"), "{:?}", sent.failed);
     assert!(!sent.failed.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forwarder_that_is_switched_off_or_goes_with_its_application_loses_nothing_that_was_acked() {
+    let Some(world) = World::start().await else { return };
+    let url = world.backend.new_queue().await;
+    let proxy = FaultProxy::to(world.moto.address()).await;
+    let app = world.app_over(&url, &proxy.url()).create().await;
+    let load = Load::start(&app, 5, Duration::from_millis(10)).await;
+    in_use(&proxy).await;
+    app.patch(&json!({"amazonSqsForwarder": {"enabled": false}})).await;
+    eventually("messages that are refused", async || (load.failures() > 0).then_some(())).await;
+    app.patch(&json!({"amazonSqsForwarder": {"enabled": true}})).await;
+    in_use(&proxy).await;
+    app.delete().await;
+    let sent = load.stop().await;
+    assert!(matches!(sent.ended, Some(Incoming::Closed { code: 4004, .. })), "{:?}", sent.ended);
+    let there: HashSet<_> = ids(&world, &url).await.into_iter().collect();
+    let lost: Vec<_> = sent.acked.difference(&there).collect();
+    assert!(lost.is_empty(), "{} of {} are lost: {lost:?}", lost.len(), sent.acked.len());
+    assert!(sent.acked.len() > 20, "{} were acked", sent.acked.len());
+    assert!(sent.failed.values().any(|text| text == "inbound_disabled"), "{:?}", sent.failed);
 }
 
 async fn get(world: &World, app: &TestApp) -> Value {

@@ -20,7 +20,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(45);
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
     pub(crate) acked: HashSet<String>,
-    /// With the failure's text.
+    /// With the failure's text, or `inbound_disabled`.
     pub(crate) failed: HashMap<String, String>,
     pub(crate) unanswered: HashSet<String>,
     /// How the session ended, where it did.
@@ -55,26 +55,40 @@ impl Sent {
         if frame.topic() == "priv/acks" {
             self.acked.insert(id);
         } else {
-            assert_eq!(data["code"], "forward_failed", "{data}");
-            self.failed.insert(id, data["message"].as_str().expect("a text").to_owned());
+            // Of a forwarder that is switched off, the code says it all.
+            match data["code"].as_str() {
+                Some("forward_failed") => {
+                    self.failed.insert(id, data["message"].as_str().expect("a text").to_owned())
+                }
+                Some("inbound_disabled") => self.failed.insert(id, "inbound_disabled".into()),
+                _ => panic!("{data}"),
+            };
         }
     }
 
     /// Takes what comes until a moment.
-    async fn listen(&mut self, client: &mut Client, until: Instant, failures: &AtomicUsize) {
-        let before = self.failed.len();
+    async fn listen(&mut self, client: &mut Client, until: Instant, count: &Count) {
+        let (acked, failed) = (self.acked.len(), self.failed.len());
         while self.ended.is_none()
             && let Some(incoming) = client.next_until(until).await
         {
             self.hears(incoming);
         }
-        failures.fetch_add(self.failed.len() - before, Ordering::Relaxed);
+        count.acked.fetch_add(self.acked.len() - acked, Ordering::Relaxed);
+        count.failed.fetch_add(self.failed.len() - failed, Ordering::Relaxed);
     }
+}
+
+/// What all clients have heard so far.
+#[derive(Debug, Default)]
+struct Count {
+    acked: AtomicUsize,
+    failed: AtomicUsize,
 }
 
 /// Clients at work.
 pub(crate) struct Load {
-    failures: Arc<AtomicUsize>,
+    count: Arc<Count>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<Sent>>,
 }
@@ -82,20 +96,25 @@ pub(crate) struct Load {
 impl Load {
     /// So many clients, each with a message every so often.
     pub(crate) async fn start(app: &TestApp, clients: usize, pace: Duration) -> Self {
-        let (stop, failures) = (watch::Sender::new(false), Arc::default());
+        let (stop, count) = (watch::Sender::new(false), Arc::<Count>::default());
         let mut tasks = Vec::new();
         for n in 0..clients {
             let exp = unix_now() + TOKEN_SECONDS;
             let token = app.sign(json!({"sub": format!("load-{n}"), "permissions": [], "exp": exp}));
             let client = app.connect_with(&token, "").await;
-            tasks.push(tokio::spawn(send(client, n, pace, stop.subscribe(), Arc::clone(&failures))));
+            tasks.push(tokio::spawn(send(client, n, pace, stop.subscribe(), Arc::clone(&count))));
         }
-        Self { failures, stop, tasks }
+        Self { count, stop, tasks }
     }
 
     /// How many messages have failed so far.
     pub(crate) fn failures(&self) -> usize {
-        self.failures.load(Ordering::Relaxed)
+        self.count.failed.load(Ordering::Relaxed)
+    }
+
+    /// How many were acked so far.
+    pub(crate) fn acks(&self) -> usize {
+        self.count.acked.load(Ordering::Relaxed)
     }
 
     /// Sends no more, and waits until everything is answered or the sessions have ended.
@@ -114,21 +133,21 @@ async fn send(
     number: usize,
     pace: Duration,
     stop: watch::Receiver<bool>,
-    failures: Arc<AtomicUsize>,
+    count: Arc<Count>,
 ) -> Sent {
     let mut sent = Sent::default();
     let mut next = Instant::now();
-    let mut count = 0;
+    let mut sequence = 0;
     while sent.ended.is_none() && !*stop.borrow() {
-        let id = format!("{number}/{count}");
-        count += 1;
+        let id = format!("{number}/{sequence}");
+        sequence += 1;
         if !client.try_send("message", json!({"payload": "load", "id": id})).await {
-            sent.listen(&mut client, Instant::now() + pace, &failures).await;
+            sent.listen(&mut client, Instant::now() + pace, &count).await;
             break;
         }
         sent.unanswered.insert(id);
         next += pace;
-        sent.listen(&mut client, next, &failures).await;
+        sent.listen(&mut client, next, &count).await;
     }
     let deadline = Instant::now() + ANSWERED_WITHIN;
     while sent.ended.is_none() && !sent.unanswered.is_empty() {
