@@ -16,6 +16,10 @@ const CLIENTS: usize = 10;
 const PACE: Duration = Duration::from_millis(20);
 /// What waits for a target is 16 MiB at most; these tests' messages take far less, 5 s of them and their answers.
 const MOST_GROWTH: u64 = 32 << 20;
+/// What waits, as the server accounts for it.
+const QUEUED_BYTES: &str = "realtime_forwarder_queued_bytes";
+/// 10,000 messages of this kind, which no queue exceeds, weigh less.
+const MOST_QUEUED: u64 = 16 << 20;
 
 /// An application under load whose way to AWS is a proxy, and a neighbour whose is not.
 struct Trial {
@@ -26,6 +30,7 @@ struct Trial {
     neighbour: Neighbour,
     resident: u64,
     most: u64,
+    most_queued: u64,
 }
 
 impl Trial {
@@ -36,7 +41,7 @@ impl Trial {
         let app = world.app_over(&url, &proxy.url()).create().await;
         let neighbour = Neighbour::start(&Self::other(&world).await).await;
         let load = Load::start(&app, clients, PACE).await;
-        let mut trial = Self { world, url, proxy, load, neighbour, resident: 0, most: 0 };
+        let mut trial = Self { world, url, proxy, load, neighbour, resident: 0, most: 0, most_queued: 0 };
         // Connections and buffers of a server at work are no growth.
         trial.goes_on(Duration::from_secs(1)).await;
         trial.resident = trial.world.server.resident_bytes();
@@ -56,6 +61,7 @@ impl Trial {
         while begin.elapsed() < time {
             looks.tick().await;
             self.most = self.most.max(self.world.server.resident_bytes());
+            self.most_queued = self.most_queued.max(self.world.server.metric(QUEUED_BYTES).await);
         }
     }
 
@@ -87,6 +93,9 @@ impl Trial {
         assert!(lost.is_empty(), "{} of {} acked messages are lost: {lost:?}", lost.len(), sent.acked.len());
         let grown = self.most - self.resident;
         assert!(grown < MOST_GROWTH, "{grown} bytes");
+        assert!((1..MOST_QUEUED).contains(&self.most_queued), "{} bytes waited", self.most_queued);
+        let server = &self.world.server;
+        eventually("an empty queue", async || (server.metric(QUEUED_BYTES).await == 0).then_some(())).await;
         for (what, times) in [("publish", &publishes), ("message", &messages)] {
             let [sound, broken] = [sound, broken].map(|(from, until)| median(times, from, until));
             assert!(
@@ -132,19 +141,20 @@ async fn faults_of_every_kind_lose_nothing_that_was_acked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_dies_for_ten_seconds_loses_nothing_that_was_acked() {
+async fn an_endpoint_that_dies_for_thirty_seconds_loses_nothing_that_was_acked() {
     let Some(mut trial) = Trial::start(CLIENTS).await else { return };
     let begin = Instant::now();
     trial.goes_on(Duration::from_secs(1)).await;
     let breaks = Instant::now();
     trial.proxy.refuses().await;
-    trial.goes_on(Duration::from_secs(10)).await;
+    trial.goes_on(Duration::from_secs(30)).await;
     let ends = Instant::now();
     trial.proxy.listens();
     trial.recovers().await;
+    trial.goes_on(Duration::from_secs(1)).await;
     let sent = trial.ends((begin, breaks), (breaks, ends)).await;
-    // Five seconds' messages wait for the endpoint, five seconds' are refused at once.
-    assert!(sent.acked.len() > 1500, "{} were acked", sent.acked.len());
+    // Five seconds' messages wait for the endpoint, some of them in vain; all others are refused at once.
+    assert!(sent.acked.len() > 1000, "{} were acked", sent.acked.len());
     let refused = sent.failed.values().filter(|text| *text == "no connection to the endpoint").count();
-    assert!(refused > 500, "{refused} were refused");
+    assert!(refused > 5000, "{refused} were refused");
 }
