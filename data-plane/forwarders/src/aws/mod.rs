@@ -5,6 +5,7 @@
 //! A queue's URL names the queue and is never connected to. The SDK neither tries again nor limits a call's time:
 //! both are decided here, once for all.
 
+mod answers;
 mod endpoint;
 mod errors;
 mod sns;

@@ -8,6 +8,7 @@ use aws_sdk_sqs::config::{BehaviorVersion, Region, StalledStreamProtectionConfig
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use realtime_proto::app::Forwarder;
 
+use super::answers::BoundedAnswers;
 use super::{Client, results};
 use crate::failure::{Class, Failure};
 use crate::message::Message;
@@ -29,6 +30,7 @@ impl Queue {
             .http_client(client.http.clone())
             .retry_config(RetryConfig::disabled())
             .timeout_config(client.timeouts.clone())
+            .interceptor(BoundedAnswers)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         config.set_endpoint_url(forwarder.endpoint_url.clone());
         let sdk = aws_sdk_sqs::Client::from_conf(config.build());

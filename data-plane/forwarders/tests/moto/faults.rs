@@ -103,7 +103,7 @@ async fn queues_and_topics_that_do_not_exist_are_missing() {
 }
 
 #[tokio::test]
-async fn endpoints_that_refuse_are_silent_or_speak_nonsense_fail_within_the_lifetime() {
+async fn endpoints_that_refuse_are_silent_speak_nonsense_or_too_much_fail_within_the_lifetime() {
     let Some(moto) = Moto::start().await else { return };
     let url = Backend::new(&moto).queue("q").await;
     // Bound and closed again: nobody listens there.
@@ -115,11 +115,16 @@ async fn endpoints_that_refuse_are_silent_or_speak_nonsense_fail_within_the_life
     // It has read the request and taken nothing of it.
     let forgetful = FaultProxy::to(moto.address()).await;
     forgetful.meets(Fault::answer("200 OK", r#"{"Successful":[],"Failed":[]}"#));
+    // It has taken the message, and says so behind more than is read.
+    let talkative = FaultProxy::to(moto.address()).await;
+    let taken = r#"{"Successful":[{"Id":"0","MessageId":"m","MD5OfMessageBody":"d"}],"Failed":[]}"#;
+    talkative.meets(Fault::answer("200 OK", &(" ".repeat(64 * 1024) + taken)));
     let cases = [
         (format!("http://{nobody}"), Class::Network),
         (silent.url(), Class::Timeout),
         (nonsense.url(), Class::Unavailable),
         (forgetful.url(), Class::Unavailable),
+        (talkative.url(), Class::Unavailable),
     ];
     for (endpoint, class) in cases {
         let limits = Limits { lifetime: Duration::from_millis(1200), ..impatient() };
