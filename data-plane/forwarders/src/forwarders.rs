@@ -177,7 +177,7 @@ impl Forwarders {
 
     /// A consumer of an application's stream, of a group; it has at most `window` messages at a time that it has not
     /// acknowledged. Messages come as long as the application has its stream enabled. `None`: the application has too
-    /// many consumers here.
+    /// many consumers, or groups, here.
     #[must_use]
     pub fn consume(&self, app: &AppId, group: &str, window: usize) -> Option<Consumer> {
         let consumer = Consumer::join(&self.consumers, app, group, window)?;

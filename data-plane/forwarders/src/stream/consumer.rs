@@ -1,7 +1,7 @@
 //! A consumer's end of the stream.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use realtime_proto::AppId;
 use tokio::sync::mpsc;
@@ -16,7 +16,7 @@ pub struct Delivery {
     pub sequence: u64,
     /// A consumer that has left had it before, and may have processed it.
     pub redelivered: bool,
-    pub(super) message: Arc<Message>,
+    message: Arc<Message>,
 }
 
 impl Delivery {
@@ -34,13 +34,21 @@ impl fmt::Debug for Delivery {
     }
 }
 
+/// A message on its way to a consumer, as long as somebody waits for the answer.
+#[derive(Debug)]
+pub(super) struct Handed {
+    pub(super) sequence: u64,
+    pub(super) redelivered: bool,
+    pub(super) message: Weak<Message>,
+}
+
 /// A consumer. It leaves when it is dropped.
 #[derive(Debug)]
 pub struct Consumer {
     app: AppId,
     group: Box<str>,
     number: u64,
-    incoming: mpsc::Receiver<Delivery>,
+    incoming: mpsc::Receiver<Handed>,
     consumers: Arc<Consumers>,
 }
 
@@ -51,13 +59,18 @@ impl Consumer {
         Some(Self { app, group, number, incoming, consumers })
     }
 
-    /// The next message. May be dropped while it waits.
+    /// The next message. One that has been given up meanwhile is passed over: its client knows. May be dropped while it
+    /// waits.
     pub async fn next(&mut self) -> Delivery {
-        match self.incoming.recv().await {
-            Some(delivery) => delivery,
-            // The other end is kept as long as this one.
-            None => std::future::pending().await,
+        while let Some(Handed { sequence, redelivered, message }) = self.incoming.recv().await {
+            if let Some(message) = message.upgrade() {
+                return Delivery { sequence, redelivered, message };
+            }
+            // Its place in the window is free again.
+            let _ = self.refuse(sequence);
         }
+        // The other end is kept as long as this one.
+        std::future::pending().await
     }
 
     /// Acknowledges a message; `false`: it is not one of those that this consumer has.

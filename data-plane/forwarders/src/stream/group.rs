@@ -1,16 +1,18 @@
 //! A group of consumers, which share the messages of an application. Pure but for the channels to the consumers.
 //!
 //! A message waits here until a consumer has room for it, and stays with that consumer until it is acknowledged. What
-//! waits is bounded by the calls that the target's queue allows.
+//! waits is bounded by the calls that the target's queue allows. The message itself is held by its call only: a consumer
+//! that never answers keeps places of its window, and no memory of what was given up long ago.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::{Delivery, Verdict};
+use super::Verdict;
+use super::consumer::Handed;
 use crate::message::Message;
 
 /// See the module.
@@ -29,7 +31,7 @@ pub(super) struct Group {
 struct Seat {
     window: usize,
     /// Has room for the whole window.
-    outgoing: mpsc::Sender<Delivery>,
+    outgoing: mpsc::Sender<Handed>,
     unacknowledged: BTreeMap<u64, Pending>,
     next_sequence: u64,
     /// Of the last message: the consumer that has waited longest comes first among equals.
@@ -38,14 +40,14 @@ struct Seat {
 
 #[derive(Debug)]
 struct Pending {
-    message: Arc<Message>,
+    message: Weak<Message>,
     done: oneshot::Sender<Verdict>,
     redelivered: bool,
 }
 
 impl Group {
     /// A further consumer, that may have `window` messages at a time.
-    pub(super) fn join(&mut self, consumer: u64, window: usize) -> mpsc::Receiver<Delivery> {
+    pub(super) fn join(&mut self, consumer: u64, window: usize) -> mpsc::Receiver<Handed> {
         let window = window.max(1);
         let (outgoing, incoming) = mpsc::channel(window);
         let unacknowledged = BTreeMap::new();
@@ -70,9 +72,9 @@ impl Group {
     }
 
     /// Takes a message; the answer is to come. Without one the group has been forgotten.
-    pub(super) fn offer(&mut self, message: Arc<Message>) -> oneshot::Receiver<Verdict> {
+    pub(super) fn offer(&mut self, message: &Arc<Message>) -> oneshot::Receiver<Verdict> {
         let (done, answer) = oneshot::channel();
-        self.waiting.push_back(Pending { message, done, redelivered: false });
+        self.waiting.push_back(Pending { message: Arc::downgrade(message), done, redelivered: false });
         self.hand_out();
         answer
     }
@@ -123,10 +125,10 @@ impl Seat {
     fn take(&mut self, pending: Pending) {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        let delivery =
-            Delivery { sequence, message: Arc::clone(&pending.message), redelivered: pending.redelivered };
+        let Pending { message, redelivered, .. } = &pending;
+        let handed = Handed { sequence, message: Weak::clone(message), redelivered: *redelivered };
         // A consumer that has gone leaves at once, and then the message is for another one.
-        let _ = self.outgoing.try_send(delivery);
+        let _ = self.outgoing.try_send(handed);
         self.unacknowledged.insert(sequence, pending);
     }
 }
@@ -142,10 +144,18 @@ mod tests {
         Arc::new(Message::inbound(connection, id, id.to_owned()))
     }
 
-    fn bodies(incoming: &mut mpsc::Receiver<Delivery>) -> Vec<(u64, String, bool)> {
+    /// A message whose call is under way for as long as the test lasts.
+    fn offer(group: &mut Group, id: &str) -> oneshot::Receiver<Verdict> {
+        let message = message(id);
+        let answer = group.offer(&message);
+        std::mem::forget(message);
+        answer
+    }
+
+    fn bodies(incoming: &mut mpsc::Receiver<Handed>) -> Vec<(u64, String, bool)> {
         let mut found = Vec::new();
-        while let Ok(delivery) = incoming.try_recv() {
-            found.push((delivery.sequence, delivery.body().to_owned(), delivery.redelivered));
+        while let Ok(Handed { sequence, message, redelivered }) = incoming.try_recv() {
+            found.push((sequence, message.upgrade().unwrap().body().to_owned(), redelivered));
         }
         found
     }
@@ -154,7 +164,7 @@ mod tests {
     fn each_message_goes_to_the_consumer_with_the_most_room() {
         let mut group = Group::default();
         let (mut one, mut two) = (group.join(1, 4), group.join(2, 2));
-        let answers: Vec<_> = ["a", "b", "c", "d"].map(message).into_iter().map(|m| group.offer(m)).collect();
+        let answers: Vec<_> = ["a", "b", "c", "d"].into_iter().map(|id| offer(&mut group, id)).collect();
         assert_eq!(bodies(&mut one).len(), 3);
         assert_eq!(bodies(&mut two).len(), 1);
         assert!(answers.iter().all(|answer| answer.is_empty()));
@@ -165,7 +175,7 @@ mod tests {
     #[test]
     fn nobody_has_more_than_its_window_and_what_waits_comes_in_order() {
         let mut group = Group::default();
-        let mut waiting: Vec<_> = ["a", "b", "c"].map(message).into_iter().map(|m| group.offer(m)).collect();
+        let mut waiting: Vec<_> = ["a", "b", "c"].into_iter().map(|id| offer(&mut group, id)).collect();
         let mut one = group.join(1, 1);
         assert_eq!(bodies(&mut one), [(1, "a".into(), false)]);
         assert!(group.settle(1, 1, Verdict::Accepted));
@@ -176,8 +186,8 @@ mod tests {
         assert!(group.settle(1, 2, Verdict::Refused));
         assert_eq!(bodies(&mut one), [(3, "c".into(), false)]);
         drop(waiting.remove(1));
-        let _given_up = group.offer(message("d"));
-        let answer = group.offer(message("e"));
+        let _given_up = offer(&mut group, "d");
+        let answer = offer(&mut group, "e");
         drop(_given_up);
         assert!(group.settle(1, 3, Verdict::Accepted));
         assert_eq!(bodies(&mut one), [(4, "e".into(), false)]);
@@ -189,7 +199,7 @@ mod tests {
         let now = Instant::now();
         let mut group = Group::default();
         let mut one = group.join(1, 2);
-        let mut answers: Vec<_> = ["a", "b", "c"].map(message).into_iter().map(|m| group.offer(m)).collect();
+        let mut answers: Vec<_> = ["a", "b", "c"].into_iter().map(|id| offer(&mut group, id)).collect();
         assert_eq!(bodies(&mut one).len(), 2);
         group.leave(1, now);
         assert_eq!(group.left_at(), Some(now));
@@ -200,5 +210,23 @@ mod tests {
         assert_eq!(answers[1].try_recv(), Ok(Verdict::Accepted));
         drop(group);
         assert_eq!(answers[0].try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    }
+
+    #[test]
+    fn a_consumer_that_never_answers_holds_no_message_once_its_call_has_given_it_up() {
+        let mut group = Group::default();
+        let mut unread = group.join(1, 1);
+        let (first, second) = (message("a"), message("b"));
+        let answers = [group.offer(&first), group.offer(&second)];
+        let held = [&first, &second].map(Arc::downgrade);
+        drop((first, second, answers));
+        assert!(held.iter().all(|message| message.upgrade().is_none()));
+        // Its place is taken nevertheless, until the consumer says something.
+        let waits = offer(&mut group, "c");
+        assert!(unread.try_recv().is_ok_and(|handed| handed.message.upgrade().is_none()));
+        assert!(unread.try_recv().is_err());
+        assert!(group.settle(1, 1, Verdict::Refused));
+        assert_eq!(bodies(&mut unread), [(2, "c".into(), false)]);
+        drop(waits);
     }
 }

@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::failure::{Class, Failure};
 use crate::message::Message;
 use crate::sender::Sender;
+use consumer::Handed;
 pub use consumer::{Consumer, Delivery};
 use group::Group;
 
@@ -33,6 +34,8 @@ const RETURN_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Consumers of one application on one node, those of other nodes' backends too.
 const MAX_CONSUMERS: usize = 1024;
+/// Groups of one application on one node, those that are waited for too: every message waits in each of them.
+const MAX_GROUPS: usize = 64;
 
 /// What has become of a message in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,12 +65,14 @@ struct Groups {
 }
 
 impl Consumers {
-    /// A consumer's place; `None`: the application has too many.
-    fn join(&self, app: &AppId, group: &str, window: usize) -> Option<(u64, mpsc::Receiver<Delivery>)> {
+    /// A consumer's place; `None`: the application has too many, or too many groups.
+    fn join(&self, app: &AppId, group: &str, window: usize) -> Option<(u64, mpsc::Receiver<Handed>)> {
         let mut apps = self.apps.lock();
         let groups = apps.entry(app.clone()).or_default();
         groups.expire(Instant::now());
-        if groups.by_name.values().map(Group::consumers).sum::<usize>() >= MAX_CONSUMERS {
+        let consumers: usize = groups.by_name.values().map(Group::consumers).sum();
+        let is_one_too_many = groups.by_name.len() >= MAX_GROUPS && !groups.by_name.contains_key(group);
+        if consumers >= MAX_CONSUMERS || is_one_too_many {
             return None;
         }
         groups.next += 1;
@@ -96,7 +101,7 @@ impl Consumers {
     fn offer(&self, app: &AppId, message: &Arc<Message>) -> Vec<oneshot::Receiver<Verdict>> {
         let answers = self.with(app, |groups| {
             groups.expire(Instant::now());
-            groups.by_name.values_mut().map(|group| group.offer(Arc::clone(message))).collect()
+            groups.by_name.values_mut().map(|group| group.offer(message)).collect()
         });
         answers.unwrap_or_default()
     }

@@ -169,6 +169,32 @@ async fn a_full_window_holds_messages_back_until_there_is_room() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_given_up_before_its_consumer_took_it_is_passed_over() {
+    let (forwarders, app) = streaming();
+    let mut late = forwarders.consume(&app.app_id, "g", 1).unwrap();
+    let given_up = forwarders.forward(&app, message(1, 1));
+    assert_eq!(class(given_up.await), Some(Class::Unacknowledged));
+    let answer = forwarders.forward(&app, message(2, 2));
+    let delivery = late.next().await;
+    assert_eq!((delivery.body(), delivery.sequence), ("2", 2));
+    assert!(late.accept(2) && !late.accept(1));
+    assert_eq!(answer.await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_are_counted_and_those_that_are_waited_for_too() {
+    let (forwarders, app) = streaming();
+    let group = |name: u32| forwarders.consume(&app.app_id, &name.to_string(), 1);
+    let all: Vec<_> = (0..64).map_while(group).collect();
+    assert_eq!(all.len(), 64);
+    assert!(group(64).is_none() && group(0).is_some());
+    drop(all);
+    assert!(group(64).is_none() && group(0).is_some());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(group(64).is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn applications_do_not_see_each_others_messages_and_consumers_are_counted() {
     let (forwarders, app) = streaming();
     let other = streamed("b");

@@ -86,7 +86,7 @@ impl Consumption {
     /// Makes the consumer known here, and goes to the other nodes.
     ///
     /// # Errors
-    /// `unavailable` where the application has too many consumers, or the node no targets.
+    /// `unavailable` where the application has too many consumers or groups, or the node no targets.
     pub(crate) fn start(
         shards: &Shards,
         reach: Option<Arc<Reach>>,
@@ -95,7 +95,8 @@ impl Consumption {
         let forwarders = shards.forwarders();
         let here = forwarders.and_then(|all| all.consume(&wanted.app, &wanted.group, wanted.window));
         let here = here.ok_or_else(|| {
-            ApiError::new(ErrorCode::Unavailable, "the application has too many consumers on this node")
+            let why = "the application has too many consumers, or too many groups, on this node";
+            ApiError::new(ErrorCode::Unavailable, why)
         })?;
         let (news_in, news) = mpsc::channel(NEWS);
         let snapshots = match &reach {

@@ -38,7 +38,7 @@ pub(crate) async fn serve(
     };
     let app = AppId::parse(&app_id).map_err(|_| Status::invalid_argument("app_id: malformed"))?;
     let consumer = shards.forwarders().and_then(|all| all.consume(&app, &group, window as usize));
-    let consumer = consumer.ok_or_else(|| Status::resource_exhausted("too many consumers"))?;
+    let consumer = consumer.ok_or_else(|| Status::resource_exhausted("too many consumers or groups"))?;
     let serving = Serving { consumer, requests, stop, is_ready: false };
     Ok(Box::pin(stream::unfold(serving, async |mut serving| Some((serving.next().await?, serving)))))
 }
