@@ -119,6 +119,8 @@ impl Task {
                 () = gone.cancelled() => {}
             }
         }
+        // Nodes that come and go under new addresses shall leave nothing behind.
+        self.reach.forget(&self.address);
         (self.node, self.number)
     }
 
