@@ -43,19 +43,25 @@ impl PubSubService {
         let Some(Heard::Start(start)) = first.and_then(|first| first.kind) else {
             return Err(validate::missing("start").into());
         };
-        let wanted = self.wanted(credentials, start).await?;
+        let (wanted, period) = self.wanted(credentials, start).await?;
         let app_id = wanted.app.to_string();
         let consumption = self.cluster.consume(wanted)?;
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (service, stop) = (self.clone(), self.stop.clone());
-        let inbound = Inbound { service, app_id, requests, consumption, stop, looks, step: Step::Begun };
+        let step = Step::Begun;
+        let inbound = Inbound { service, app_id, period, requests, consumption, stop, looks, step };
         let responses = stream::unfold(inbound, async |mut inbound| Some((inbound.next().await?, inbound)));
         Ok(Box::pin(responses))
     }
 
-    /// 404 app · 403 address · 401 · 400 · 403 permission · 403 app or stream disabled.
-    async fn wanted(&self, credentials: &Credentials, start: wire::InboundStart) -> Result<Wanted, ApiError> {
+    /// 404 app · 403 address · 401 · 400 · 403 permission · 403 app or stream disabled. What is wanted, and the
+    /// application's period.
+    async fn wanted(
+        &self,
+        credentials: &Credentials,
+        start: wire::InboundStart,
+    ) -> Result<(Wanted, String), ApiError> {
         let (app, caller) = self.admit(credentials, &start.app_id).await?;
         validate::inbound(&start)?;
         permit(&caller, &app, Action::Consume)?;
@@ -63,7 +69,9 @@ impl PubSubService {
         audit(&caller, &app, "Inbound");
         let group = if start.group.is_empty() { DEFAULT_GROUP.to_owned() } else { start.group };
         let window = if start.max_unanswered == 0 { DEFAULT_UNANSWERED } else { start.max_unanswered };
-        Ok(Wanted { app: app.app.config.app_id.clone(), group, window: window as usize })
+        let config = &app.app.config;
+        let wanted = Wanted { app: config.app_id.clone(), group, window: window as usize };
+        Ok((wanted, config.period.clone()))
     }
 }
 
@@ -79,6 +87,8 @@ fn streams(app: &AppRuntime) -> Result<(), ApiError> {
 struct Inbound {
     service: PubSubService,
     app_id: String,
+    /// In which the consumer was let in.
+    period: String,
     requests: Streaming<wire::InboundRequest>,
     consumption: Consumption,
     stop: CancellationToken,
@@ -136,13 +146,24 @@ impl Inbound {
                     return Some(Ok(Say::Message(wire::InboundMessage { sequence, body_json, redelivered })));
                 }
                 _ = self.looks.tick() => {
-                    let app = self.service.cluster.shards().app(&self.app_id);
-                    if let Err(refusal) = app.ok_or_else(ApiError::no_such_app).and_then(|app| streams(&app)) {
+                    if let Err(refusal) = self.goes_on() {
                         return Some(Err(refusal));
                     }
                 }
             }
         }
+    }
+
+    /// An application that was deleted and created again, between two looks, may be somebody else's: whoever consumed
+    /// the old one has to be let in anew.
+    fn goes_on(&self) -> Result<(), ApiError> {
+        let app = self.service.cluster.shards().app(&self.app_id).ok_or_else(ApiError::no_such_app)?;
+        streams(&app)?;
+        if app.app.config.period == self.period {
+            return Ok(());
+        }
+        let why = "the application has been disabled or deleted, and enabled or created again";
+        Err(ApiError::new(ErrorCode::Unavailable, why))
     }
 
     fn answer(&mut self, answer: &wire::InboundAnswer) {

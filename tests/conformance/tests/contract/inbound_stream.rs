@@ -229,6 +229,21 @@ async fn a_stream_ends_when_it_is_switched_off() {
     assert_eq!(ended(&mut inbound).await, ErrorCode::AppNotFound);
 }
 
+/// Deleted and created again it may even be another owner's.
+#[tokio::test]
+async fn a_consumer_does_not_stay_with_an_application_that_was_off_for_a_moment() {
+    let server = Server::start().await;
+    let app = streamed(&server).await;
+    let mut inbound = consume(&server, &app).await;
+    app.patch(&json!({"enabled": false})).await;
+    app.patch(&json!({"enabled": true})).await;
+    // The stream may have looked in between.
+    let code = ended(&mut inbound).await;
+    assert!(matches!(code, ErrorCode::Unavailable | ErrorCode::AppDisabled), "{code:?}");
+    let mut inbound = consume(&server, &app).await;
+    connected(&app, &mut inbound, "a").await;
+}
+
 #[tokio::test]
 async fn a_server_that_stops_tells_consumers_of_its_last_session_first() {
     let mut server = Server::builder().args(&["--drain-seconds", "1"]).start().await;
