@@ -105,6 +105,11 @@ impl Health {
         self.failing.is_some()
     }
 
+    /// What it fails with.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        self.failing.as_ref().map(|failing| &failing.last)
+    }
+
     /// The failure for which nothing new is taken.
     pub(crate) fn open(&self, now: Instant) -> Option<&Failure> {
         let failing = self.failing.as_ref()?;

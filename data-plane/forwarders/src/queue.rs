@@ -254,7 +254,9 @@ impl Queue {
             if now < item.accepted + self.limits.lifetime {
                 break;
             }
-            let failure = item.last.clone().unwrap_or_else(|| Failure::new(self.pace.late));
+            // What no call has had its turn for has waited for the target, too.
+            let known = item.last.as_ref().or_else(|| self.health.failure());
+            let failure = known.cloned().unwrap_or_else(|| Failure::new(self.pace.late));
             self.answer(number, Err(failure));
         }
         // So that places of answered messages do not pile up while nothing is sent.

@@ -25,6 +25,17 @@ async fn what_may_pass_is_tried_for_30_s_in_growing_waits() {
     }
 }
 
+/// Attempts at a target that fails are one call at a time: most messages are in none.
+#[tokio::test(start_paused = true)]
+async fn what_has_waited_behind_the_attempts_is_told_what_these_met() {
+    let (forwarders, app) = (start(&failing(Class::Network), Limits::default()), app("a", "q"));
+    forwarders.configure(&app);
+    let all: Vec<_> = (0..1000).map(|n| forwarders.forward(&app, message(1, n))).collect();
+    for answer in all {
+        assert_eq!(class(answer.await), Some(Class::Network));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_lasts_is_answered_at_once_and_probed_with_a_later_message() {
     for lasting in [Class::Credentials, Class::Denied, Class::Missing, Class::Endpoint] {
