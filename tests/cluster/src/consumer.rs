@@ -6,6 +6,7 @@ use realtime_testkit::{Server, TestApp, within};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
 use tonic::{Request, Status, Streaming};
 use wire::inbound_request::Kind as Say;
 use wire::inbound_response::Kind as Heard;
@@ -13,6 +14,9 @@ use wire::pub_sub_client::PubSubClient;
 
 /// Answers on their way: more than any test has messages.
 const ANSWERS: usize = 1000;
+
+/// HTTP/2's least, in bytes.
+const NARROW: u32 = 65_535;
 
 /// What a consumer gets.
 #[derive(Debug)]
@@ -40,14 +44,26 @@ impl Consumer {
     /// # Panics
     /// When it is refused.
     pub async fn join(node: &Server, app: &TestApp, group: &str, max_unanswered: u32) -> Self {
+        Self::join_over(at(node), app, group, max_unanswered).await
+    }
+
+    /// The same, which is sent little that it does not read.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn join_narrow(node: &Server, app: &TestApp, group: &str, max_unanswered: u32) -> Self {
+        Self::join_over(at(node).initial_stream_window_size(NARROW), app, group, max_unanswered).await
+    }
+
+    async fn join_over(endpoint: Endpoint, app: &TestApp, group: &str, max_unanswered: u32) -> Self {
         let (answers, requests) = mpsc::channel(ANSWERS);
         let start = wire::InboundStart { app_id: app.id().into(), group: group.into(), max_unanswered };
         answers.send(wire::InboundRequest { kind: Some(Say::Start(start)) }).await.expect("room");
         let mut request = Request::new(ReceiverStream::new(requests));
         let bearer = format!("Bearer {OPERATOR_TOKEN}").parse().expect("a token");
         request.metadata_mut().insert("authorization", bearer);
-        let address = format!("http://{}", node.grpc_listen());
-        let mut client = within("the gRPC port", PubSubClient::connect(address)).await.expect("a connection");
+        let channel = within("the gRPC port", endpoint.connect()).await.expect("a connection");
+        let mut client = PubSubClient::new(channel);
         let called = within("the stream", client.inbound(request)).await;
         let mut responses = called.expect("a stream").into_inner();
         let first = within("ready", responses.message()).await.expect("no error").expect("a response");
@@ -103,4 +119,8 @@ impl Consumer {
             self.accept(delivered.sequence).await;
         }
     }
+}
+
+fn at(node: &Server) -> Endpoint {
+    Endpoint::from_shared(format!("http://{}", node.grpc_listen())).expect("an address")
 }

@@ -67,6 +67,8 @@ pub struct PeersConfig {
     pub key: InterestKey,
     /// How to reach a peer.
     pub connect: Connect,
+    /// The same for the streams of consumers, of which a connection has many.
+    pub connect_consumers: Connect,
 }
 
 impl fmt::Debug for PeersConfig {
@@ -150,10 +152,10 @@ impl Peers {
         shards: Arc<Shards>,
         snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     ) -> Self {
-        let PeersConfig { id, incarnation, prefix, key, connect } = config;
+        let PeersConfig { id, incarnation, prefix, key, connect, connect_consumers } = config;
         let identity = Arc::new(Identity { id: id.into(), incarnation, prefix, room: Arc::default() });
         let own = Arc::clone(&identity.id);
-        let reach = Arc::new(Reach::new(own, Arc::clone(&connect), snapshots.clone()));
+        let reach = Arc::new(Reach::new(own, connect_consumers, snapshots.clone()));
         let (events_in, events) = mpsc::channel(EVENTS);
         let (figures_in, figures) = watch::channel(Figures::default());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

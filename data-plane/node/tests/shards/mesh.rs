@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use realtime_data_plane::peers::Figures;
+use realtime_data_plane::peers::{Connect, Figures};
 use realtime_data_plane::{Cluster, MeshPort, Peers, PeersConfig, ShardsConfig, Target};
 use realtime_discovery::Snapshot;
 use realtime_mesh::InterestKey;
@@ -44,18 +44,20 @@ pub(crate) fn name(n: usize) -> String {
 }
 
 fn config(id: &str, prefix: NodePrefix) -> PeersConfig {
+    let connect: Connect = Arc::new(|address| {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"));
+        Box::pin(async move {
+            let channel = endpoint.map_err(|e| e.to_string())?.connect().await;
+            channel.map_err(|e| e.to_string())
+        })
+    });
     PeersConfig {
         id: id.to_owned(),
         incarnation: format!("{id} the first"),
         prefix,
         key: InterestKey::new([3; 16]),
-        connect: Arc::new(|address| {
-            let endpoint = Endpoint::from_shared(format!("http://{address}"));
-            Box::pin(async move {
-                let channel = endpoint.map_err(|e| e.to_string())?.connect().await;
-                channel.map_err(|e| e.to_string())
-            })
-        }),
+        connect: Arc::clone(&connect),
+        connect_consumers: connect,
     }
 }
 

@@ -42,6 +42,9 @@ const PEER_PING: Duration = Duration::from_secs(2);
 const PEER_PONG: Duration = Duration::from_secs(3);
 /// Calls at one time on one connection to a node: what a gateway has under way.
 const CALLS_PER_CONNECTION: u32 = 4096;
+/// What a consumer that does not read leaves on its stream from another node: some ten messages. The connection, which
+/// consumers of all applications share, takes as much of each of them: nobody's unread messages hold up another's.
+const CONSUMER_WINDOW_BYTES: u32 = 64 * 1024;
 /// What takes the fear out of an address that other machines reach.
 const ADVICE: &str =
     "give --cluster-cert, --cluster-key and --cluster-ca, or allow it with --insecure-cluster";
@@ -190,11 +193,24 @@ impl Links {
 
     /// Opens a node's links to its peers.
     pub(super) fn to_peers(&self) -> Connect {
+        self.connecting(peer_pace)
+    }
+
+    /// Opens a node's channels to the others for its consumers of inbound streams.
+    pub(super) fn for_consumers(&self) -> Connect {
+        self.connecting(|endpoint| {
+            peer_pace(endpoint)
+                .initial_stream_window_size(CONSUMER_WINDOW_BYTES)
+                .initial_connection_window_size(CALLS_PER_CONNECTION * CONSUMER_WINDOW_BYTES)
+        })
+    }
+
+    fn connecting(&self, pace: fn(Endpoint) -> Endpoint) -> Connect {
         let tls = self.tls.clone();
         Arc::new(move |address| {
             let (endpoint, tls) = (endpoint(address), tls.clone());
             Box::pin(async move {
-                let endpoint = peer_pace(endpoint?);
+                let endpoint = pace(endpoint?);
                 let connector = service_fn(move |uri| open(uri, tls.clone()));
                 endpoint.connect_with_connector(connector).await.map_err(|e| with_causes(&e))
             })
@@ -293,12 +309,14 @@ pub(super) fn control_plane_server() -> Server {
         .http2_keepalive_timeout(Some(DISCOVERY_PONG))
 }
 
-/// The side of a node that peers and gateways call.
+/// The side of a node that peers and gateways call. The answers of consumers' streams that are not read for a while hold
+/// up no others: a connection takes as much as all of them may have.
 pub(super) fn peer_server() -> Server {
     Server::builder()
         .http2_keepalive_interval(Some(PEER_PING))
         .http2_keepalive_timeout(Some(PEER_PONG))
         .max_concurrent_streams(Some(CALLS_PER_CONNECTION))
+        .initial_connection_window_size(CALLS_PER_CONNECTION * CONSUMER_WINDOW_BYTES)
 }
 
 /// How others reach a port of this process.

@@ -102,6 +102,38 @@ async fn consumers_of_a_group_share_the_messages_and_each_group_gets_all() {
     within("all messages", async { tokio::join!(sending, working, logging) }).await;
 }
 
+/// Consumers share a connection between two nodes: what some leave unread, a megabyte each, must not fill it.
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_that_do_not_read_hold_up_none_of_another_application() {
+    const GROUPS: usize = 12;
+    const CLIENTS: usize = 200;
+    let cluster = builder().control_planes(1).nodes(2).start().await;
+    let (lazy, sound) = (streamed(&cluster).await, streamed(&cluster).await);
+    let mut unread = Vec::new();
+    for number in 0..GROUPS {
+        unread.push(Consumer::join_narrow(&cluster.nodes[0], &lazy, &number.to_string(), 4096).await);
+    }
+    let mut consumer = Consumer::join(&cluster.nodes[0], &sound, "", 0).await;
+    // That they have come is told with their permissions.
+    let permission = "x".repeat(5000);
+    let mut clients = Vec::new();
+    for number in 0..CLIENTS {
+        let subject = format!("client-{number}");
+        clients.push(lazy.at(&cluster.nodes[1]).connect(&subject, &[&permission]).await);
+    }
+    let mut client = sound.at(&cluster.nodes[1]).connect("a", &[]).await;
+    for number in 0..100 {
+        let id = number.to_string();
+        say(&mut client, &id).await;
+        let delivered = consumer.next_message().await;
+        assert_eq!(delivered.body["id"], id);
+        consumer.accept(delivered.sequence).await;
+        acked(&mut client, &id).await;
+    }
+    // Nobody else has left either.
+    drop(unread);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_node_s_consumer_had_goes_to_another_one_and_its_clients_are_announced() {
     let mut cluster = builder().start().await;

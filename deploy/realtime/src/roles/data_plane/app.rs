@@ -89,6 +89,7 @@ impl Role for App {
             prefix: node.prefix,
             key: InterestKey::new(key),
             connect: links.to_peers(),
+            connect_consumers: links.for_consumers(),
         };
         let peers = Peers::start(identity, mesh, Arc::clone(&node.shards), snapshots);
         let peer_port = Tasks::new();
