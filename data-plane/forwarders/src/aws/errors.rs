@@ -107,6 +107,16 @@ fn classify(code: &str, status: Option<u16>) -> Class {
         | "AuthorizationError"
         | "KMSAccessDenied"
         | "KmsAccessDenied"
+        // The target's key for encryption: nothing is accepted until somebody mends it.
+        | "KMSDisabled"
+        | "KmsDisabled"
+        | "KMSInvalidState"
+        | "KmsInvalidState"
+        | "KMSNotFound"
+        | "KmsNotFound"
+        | "KMSOptInRequired"
+        | "KmsOptInRequired"
+        | "KmsInvalidKeyUsage"
         | "UnauthorizedOperation"
         | "InvalidSecurity"
         | "NotAuthorized" => Class::Denied,
@@ -150,4 +160,25 @@ fn root(error: &(dyn Error + 'static)) -> String {
 
 fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
     chain(error).any(|error| error.to_string().to_ascii_lowercase().contains("credentials"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_read_however_they_are_written() {
+        for (code, status, class) in [
+            ("KMS.ThrottlingException", 400, Class::Throttled),
+            ("KmsDisabled", 400, Class::Denied),
+            ("com.amazonaws.sqs#KmsInvalidState", 400, Class::Denied),
+            ("KMSOptInRequired", 403, Class::Denied),
+            ("AWS.SimpleQueueService.NonExistentQueue", 400, Class::Missing),
+            ("InvalidMessageContents", 400, Class::Rejected),
+            ("", 200, Class::Unavailable),
+            ("", 503, Class::Unavailable),
+        ] {
+            assert_eq!(classify(code, Some(status)), class, "{code} {status}");
+        }
+    }
 }

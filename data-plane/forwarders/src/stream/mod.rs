@@ -50,11 +50,7 @@ pub(crate) enum Verdict {
 
 /// The consumers of all applications of a process.
 #[derive(Debug, Default)]
-pub(crate) struct Consumers {
-    apps: Mutex<HashMap<AppId, Groups>>,
-    /// Told when a consumer has come.
-    arrivals: Notify,
-}
+pub(crate) struct Consumers(Mutex<HashMap<AppId, Groups>>);
 
 /// The groups of an application.
 #[derive(Debug, Default)]
@@ -62,12 +58,14 @@ struct Groups {
     by_name: HashMap<Box<str>, Group>,
     /// Numbers consumers.
     next: u64,
+    /// Told when a consumer has come, to whoever waits for the first one.
+    arrivals: Arc<Notify>,
 }
 
 impl Consumers {
     /// A consumer's place; `None`: the application has too many, or too many groups.
     fn join(&self, app: &AppId, group: &str, window: usize) -> Option<(u64, mpsc::Receiver<Handed>)> {
-        let mut apps = self.apps.lock();
+        let mut apps = self.0.lock();
         let groups = apps.entry(app.clone()).or_default();
         groups.expire(Instant::now());
         let consumers: usize = groups.by_name.values().map(Group::consumers).sum();
@@ -77,7 +75,7 @@ impl Consumers {
         }
         groups.next += 1;
         let incoming = groups.by_name.entry(group.into()).or_default().join(groups.next, window);
-        self.arrivals.notify_waiters();
+        groups.arrivals.notify_waiters();
         Some((groups.next, incoming))
     }
 
@@ -106,17 +104,22 @@ impl Consumers {
         answers.unwrap_or_default()
     }
 
+    /// What tells of an application's consumers that come.
+    fn arrivals(&self, app: &AppId) -> Arc<Notify> {
+        Arc::clone(&self.0.lock().entry(app.clone()).or_default().arrivals)
+    }
+
     /// Forgets groups that have not come back.
     fn expire(&self, app: &AppId) {
         self.with(app, |groups| groups.expire(Instant::now()));
     }
 
-    /// What is left without any group is forgotten.
+    /// What is left without any group, and nobody waits for, is forgotten.
     fn with<T>(&self, app: &AppId, act: impl FnOnce(&mut Groups) -> T) -> Option<T> {
-        let mut apps = self.apps.lock();
+        let mut apps = self.0.lock();
         let groups = apps.get_mut(app)?;
         let result = act(groups);
-        if groups.by_name.is_empty() {
+        if groups.by_name.is_empty() && Arc::strong_count(&groups.arrivals) == 1 {
             apps.remove(app);
         }
         Some(result)
@@ -160,15 +163,23 @@ impl StreamSender {
         match (accepted, refused) {
             (_, true) => Ok(Err(Failure::new(Class::Refused))),
             (true, false) => Ok(Ok(())),
-            (false, false) => Err(Failure::new(Class::NoConsumer)),
+            (false, false) => {
+                // Nobody waits any more: nothing of the application is kept.
+                self.consumers.expire(&self.app);
+                Err(Failure::new(Class::NoConsumer))
+            }
         }
     }
 
     /// Hands the message to every group; empty where none has come in time.
     async fn offer(&self, message: &Arc<Message>) -> Vec<oneshot::Receiver<Verdict>> {
-        let until = Instant::now() + RETURN_WITHIN;
+        let answers = self.consumers.offer(&self.app, message);
+        if !answers.is_empty() {
+            return answers;
+        }
+        let (until, arrivals) = (Instant::now() + RETURN_WITHIN, self.consumers.arrivals(&self.app));
         loop {
-            let arrival = self.consumers.arrivals.notified();
+            let arrival = arrivals.notified();
             let answers = self.consumers.offer(&self.app, message);
             if !answers.is_empty() || timeout_at(until, arrival).await.is_err() {
                 return answers;
@@ -184,5 +195,30 @@ impl StreamSender {
                 () = sleep(LOOK_EVERY) => self.consumers.expire(&self.app),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use realtime_proto::ConnectionId;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_kept_of_applications_without_consumers() {
+        let consumers = Arc::new(Consumers::default());
+        let app = AppId::parse("a").unwrap();
+        let sender = StreamSender { app: app.clone(), consumers: Arc::clone(&consumers) };
+        let message = [Arc::new(Message::inbound(ConnectionId([1; 16]), "m", "m".into()))];
+        assert_eq!(sender.send(&message).await.unwrap_err().class(), Class::NoConsumer);
+        assert!(consumers.0.lock().is_empty());
+        // Whoever comes to one application wakes those of that one alone.
+        let waiting = consumers.arrivals(&app);
+        let (mut mine, others) = (Box::pin(waiting.notified()), AppId::parse("b").unwrap());
+        mine.as_mut().enable();
+        assert!(consumers.join(&others, "g", 1).is_some());
+        assert!(timeout_at(Instant::now(), &mut mine).await.is_err());
+        assert!(consumers.join(&app, "g", 1).is_some());
+        mine.await;
     }
 }

@@ -140,15 +140,16 @@ impl Inbound {
                     // Of a newer release.
                     None => {}
                 },
-                message = self.consumption.next() => {
-                    let (sequence, redelivered) = (message.sequence, message.redelivered);
-                    let body_json = message.body;
-                    return Some(Ok(Say::Message(wire::InboundMessage { sequence, body_json, redelivered })));
-                }
+                // Before messages: a stream that is never idle is looked at, too.
                 _ = self.looks.tick() => {
                     if let Err(refusal) = self.goes_on() {
                         return Some(Err(refusal));
                     }
+                }
+                message = self.consumption.next() => {
+                    let (sequence, redelivered) = (message.sequence, message.redelivered);
+                    let body_json = message.body;
+                    return Some(Ok(Say::Message(wire::InboundMessage { sequence, body_json, redelivered })));
                 }
             }
         }
