@@ -10,7 +10,7 @@ use realtime_testkit::{Client, within};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::inbound::{acked, builder, streamed};
+use crate::inbound::{all_acked, builder, streamed};
 
 /// Messages of each client that are on their way at a time.
 const AT_A_TIME: usize = 25;
@@ -44,10 +44,9 @@ async fn send_around(clients: &mut [Client], consuming: &Consuming, round: &str,
     }
     act();
     for (client, socket) in clients.iter_mut().enumerate() {
-        for number in 0..AT_A_TIME {
-            acked(socket, &id(client, number)).await;
-            assert!(consuming.seen.lock().unwrap().contains(&id(client, number)));
-        }
+        let ids: BTreeSet<_> = (0..AT_A_TIME).map(|number| id(client, number)).collect();
+        all_acked(socket, ids.clone()).await;
+        assert!(consuming.seen.lock().unwrap().is_superset(&ids));
     }
 }
 
