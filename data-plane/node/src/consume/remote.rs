@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Streaming;
 use wire::consume_request::Kind as Say;
 use wire::consume_response::Kind as Heard;
@@ -67,6 +67,9 @@ pub(super) struct Remote {
     /// `None`: not reached yet.
     pub(super) line: Option<Line>,
     gone: CancellationToken,
+    /// Ends the task, and its stream, once another has taken its place: only the newest stream's messages can be
+    /// answered, and the node gives the others to whoever can.
+    _ends: DropGuard,
 }
 
 impl Remote {
@@ -79,8 +82,17 @@ impl Remote {
         news: mpsc::Sender<News>,
     ) -> (Self, impl Future<Output = (Arc<str>, u64)> + Send + use<>) {
         let (number, gone) = (u64::from_le_bytes(ids::random()), CancellationToken::new());
+        let (replaced, name, at) = (CancellationToken::new(), Arc::clone(&node), address.clone());
+        let channels = Arc::clone(&reach);
         let task = Task { number, reach, node, address: address.clone(), wanted, news, gone: gone.clone() };
-        (Self { number, address, line: None, gone }, task.run())
+        let _ends = replaced.clone().drop_guard();
+        let running = async move {
+            replaced.run_until_cancelled_owned(task.run()).await;
+            // Nodes that come and go under new addresses shall leave nothing behind.
+            channels.forget(&at);
+            (name, number)
+        };
+        (Self { number, address, line: None, gone, _ends }, running)
     }
 
     /// Discovery does not name it any more, or at another address: it is not called again.
@@ -104,7 +116,7 @@ struct Task {
 }
 
 impl Task {
-    async fn run(self) -> (Arc<str>, u64) {
+    async fn run(self) {
         let mut pauses = Pauses::default();
         let gone = self.gone.clone();
         while !gone.is_cancelled() {
@@ -119,9 +131,6 @@ impl Task {
                 () = gone.cancelled() => {}
             }
         }
-        // Nodes that come and go under new addresses shall leave nothing behind.
-        self.reach.forget(&self.address);
-        (self.node, self.number)
     }
 
     /// Reads one stream to its end.
